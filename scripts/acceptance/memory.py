@@ -1,0 +1,165 @@
+#!/usr/bin/env python3
+"""Measures two promises of a pull: its peak memory with 16 jobs, and that layer bytes are written once.
+
+Memory: the kernel's own high-water mark (VmHWM) of a pull of about 2.3 GB stays below 100 MiB.
+Writes: strace sees each byte of the bundle written once, and no other file of any size.
+
+Needs: docker-registry, strace, python3, the release binary, and three times the set's size on the disk of TMPDIR.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from real_parts import Registry, arguments, check_binary, environment, megabytes
+from release_set import ReleaseSet
+
+MEMORY_LIMIT = 100 * 1024 * 1024
+# Journal, checksum file and members before the blobs that are written as they become known.
+OTHER_WRITES = 4 * 1024 * 1024
+WRITING = "write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,mmap"
+
+
+def peak_memory(binary, folder, jobs):
+    """High-water mark of resident memory in bytes. It never falls, so the last sample before the end is the peak."""
+    words = [binary, "pull", "release.yaml", "-o", "memory.tar", "--jobs", str(jobs)]
+    running = subprocess.Popen(words, cwd=folder, env=environment(folder), stderr=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, text=True)
+    peak = 0
+    status = Path(f"/proc/{running.pid}/status")
+    while running.poll() is None:
+        found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+        if found:
+            peak = int(found.group(1)) * 1024
+        time.sleep(0.005)
+    if running.returncode != 0:
+        sys.exit(f"the pull failed: {running.stderr.read()}")
+    return peak
+
+
+class Writes:
+    """What a trace says was written, by file."""
+
+    # pwrite64(9</tmp/x/release.tar.partial>, "..."..., 65536, 1024) = 65536
+    CALL = re.compile(r"(\w+)\((\d+)<([^>]*)>.*?(?:, (\d+))?\) += (\d+)$")
+    SHARED = re.compile(r"mmap\(.*MAP_SHARED.*<(/[^>]*)>")
+
+    def __init__(self, trace):
+        self.by_file = {}
+        self.places = {}
+        self.mapped = set()
+        for line in trace:
+            self._take(line.rstrip())
+
+    def _take(self, line):
+        shared = self.SHARED.search(line)
+        if shared and "PROT_WRITE" in line:
+            self.mapped.add(shared.group(1))
+        found = self.CALL.search(line)
+        if not found or found.group(1) == "mmap" or not found.group(3).startswith("/"):
+            return
+        call, path, offset, size = found.group(1), found.group(3), found.group(4), int(found.group(5))
+        if path.startswith("/dev/"):
+            return
+        self.by_file[path] = self.by_file.get(path, 0) + size
+        if call == "pwrite64":
+            self.places.setdefault(path, []).append((int(offset), size))
+
+    def written_twice(self):
+        """Bytes of places that two positioned writes meet, over all files."""
+        twice = 0
+        for writes in self.places.values():
+            end = 0
+            for begin, size in sorted(writes):
+                twice += max(0, min(end, begin + size) - begin)
+                end = max(end, begin + size)
+        return twice
+
+
+def traced_pull(binary, folder):
+    trace = folder / "trace"
+    # -ff gives each thread a file of its own: lines of one call are never torn apart.
+    words = ["strace", "-ff", "-qq", "-y", "-s", "0", "-e", f"trace={WRITING}", "-o", str(trace)]
+    words += [binary, "pull", "release.yaml", "-o", "traced.tar", "--jobs", "16"]
+    done = subprocess.run(words, cwd=folder, env=environment(folder), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"the traced pull failed: {done.stderr}")
+    lines = []
+    for part in folder.glob("trace.*"):
+        lines += part.read_text(errors="replace").splitlines()
+    return Writes(lines)
+
+
+def check_memory(binary, scale, jobs):
+    with release(scale) as folder:
+        peak = peak_memory(binary, folder, jobs)
+        size = (folder / "memory.tar").stat().st_size
+    print(f"peak memory with {jobs} jobs: {peak / 1024 / 1024:.1f} MiB for a bundle of {megabytes(size)}")
+    return [] if peak < MEMORY_LIMIT else [f"peak memory is above {MEMORY_LIMIT / 1024 / 1024:.0f} MiB"]
+
+
+def check_writes(binary):
+    with release(1.0) as folder:
+        writes = traced_pull(binary, folder)
+        size = (folder / "traced.tar").stat().st_size
+    total, twice = sum(writes.by_file.values()), writes.written_twice()
+    print(f"bundle of {megabytes(size)}: {megabytes(total)} written in all, {twice} bytes written twice")
+    for path, count in sorted(writes.by_file.items(), key=lambda item: -item[1])[:5]:
+        print(f"    {count:>12} {Path(path).name}")
+    wrong = []
+    # Padding need not be written where the file system gives zeros.
+    if total < size - OTHER_WRITES:
+        wrong.append("fewer bytes were seen than the bundle has: the trace is blind to something")
+    if total > size + OTHER_WRITES:
+        wrong.append("more was written than the bundle and its small companions")
+    if twice > OTHER_WRITES:
+        wrong.append("places of the bundle were written twice")
+    if writes.mapped:
+        wrong.append(f"files are written through memory, which the trace cannot count: {sorted(writes.mapped)}")
+    return wrong
+
+
+class release:
+    """A folder with the release manifest, and the registry that it names."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def __enter__(self):
+        self.temporary = tempfile.TemporaryDirectory(prefix="octobundle-")
+        folder = Path(self.temporary.name)
+        needed = int(3 * 57e6 * self.scale)
+        if shutil.disk_usage(folder).free < needed:
+            sys.exit(f"{megabytes(needed)} are needed in the temporary folder: set TMPDIR, or give a smaller --scale")
+        self.registry = Registry(folder)
+        (folder / "blobs").mkdir()
+        made = ReleaseSet(folder / "blobs", self.scale)
+        made.push(self.registry.host)
+        (folder / "release.yaml").write_text(made.manifest(self.registry.host))
+        return folder
+
+    def __exit__(self, *_):
+        self.registry.__exit__()
+        self.temporary.cleanup()
+
+
+def main():
+    parser = arguments(__doc__)
+    parser.add_argument("--scale", type=float, default=40, help="size of the set for the memory: 40 is about 2.3 GB")
+    parser.add_argument("--jobs", type=int, default=16)
+    given = parser.parse_args()
+    binary = check_binary(given.binary)
+    if not shutil.which("strace"):
+        sys.exit("strace is not installed: scripts/test.sh does it")
+    wrong = check_writes(binary) + check_memory(binary, given.scale, given.jobs)
+    for line in wrong:
+        print(f"FAILED: {line}")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,542 @@
+//! A bundle being written: under a partial name, at its final offsets, resumable, sealed by a rename.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::bundle::earlier::Earlier;
+use crate::bundle::error::BundleError;
+use crate::bundle::header::padding;
+use crate::bundle::journal::{Claims, Journal};
+use crate::bundle::layout::{Layout, Member, MemberPath};
+use crate::bundle::plain_file::{self, beside, folder_of};
+use crate::bundle::positioned::{read_exact_at, write_all_at};
+use crate::bundle::running_sum::{Marks, RunningSum};
+use crate::bundle::space;
+use crate::content::{BlobContent, ImageSink, ImageSource, Lookup};
+use crate::failure::{ErrorClass, Failure};
+use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
+use crate::progress::{Arrival, Event, Phase, Progress};
+
+/// Bytes gathered before one write. Twice that is held for each download.
+const WRITE: usize = 1024 * 1024;
+/// Bytes read at once when what is on disk is hashed.
+const READ: usize = 256 * 1024;
+
+/// What to do when the output's name is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExistingOutput {
+    /// Stop.
+    Refuse,
+    /// Put the new bundle in its place, in one step, once it is whole.
+    Replace,
+}
+
+/// What to do with an earlier run's partial file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EarlierDraft {
+    /// Keep what can be proven.
+    Continue,
+    /// Begin again.
+    Discard,
+}
+
+/// A sealed bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sealed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256, also in the `.sha256` file beside it.
+    pub sha256: Digest,
+}
+
+/// The bundle being written. Only one run at a time can have it.
+pub struct Draft {
+    shared: Arc<Shared>,
+    sum: RunningSum,
+    /// What a run for other images left, until what can be used of it was taken over.
+    earlier: Option<Earlier>,
+}
+
+struct Shared {
+    output: PathBuf,
+    partial: PathBuf,
+    journal_path: PathBuf,
+    file: Arc<File>,
+    layout: Layout,
+    journal: Journal,
+    claims: Claims,
+    marks: Arc<Marks>,
+}
+
+/// Refuses an output that cannot become a bundle, before anything is fetched for it.
+pub fn check_output(output: &Path, existing: ExistingOutput) -> Result<(), BundleError> {
+    let kind = match fs::symlink_metadata(output) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_folder(output),
+        Err(error) => return Err(BundleError::io("look at", output)(error)),
+    };
+    if kind.is_file() {
+        return match existing {
+            ExistingOutput::Refuse => Err(BundleError::Exists(output.to_owned())),
+            ExistingOutput::Replace => check_folder(output),
+        };
+    }
+    let what = if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a device, pipe or socket"
+    };
+    Err(BundleError::NotAFile { path: output.to_owned(), what })
+}
+
+fn check_folder(output: &Path) -> Result<(), BundleError> {
+    let folder = folder_of(output);
+    let metadata = fs::metadata(folder).map_err(BundleError::io("find the folder", folder))?;
+    if !metadata.is_dir() || output.file_name().is_none() {
+        return Err(BundleError::NotAFile { path: output.to_owned(), what: "no name for a file" });
+    }
+    #[cfg(unix)]
+    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
+        .map_err(|error| BundleError::io("write into", folder)(error.into()))?;
+    Ok(())
+}
+
+impl Draft {
+    /// Begins, or continues, the bundle that `layout` describes: takes the space, writes every document and header.
+    /// `documents` holds the content of the layout's documents.
+    pub fn open(
+        output: &Path,
+        layout: Layout,
+        documents: &BTreeMap<Digest, Bytes>,
+        earlier: EarlierDraft,
+    ) -> Result<Self, BundleError> {
+        let partial = beside(output, ".partial");
+        let journal_path = beside(output, ".partial.journal");
+        let aside = [beside(output, ".partial.old"), beside(output, ".partial.old.journal")];
+        let mut file = open_locked(&partial)?;
+        let resumed = match earlier {
+            EarlierDraft::Continue => Journal::resume(&journal_path, &layout)?,
+            EarlierDraft::Discard => {
+                discard(&aside)?;
+                None
+            }
+        };
+        let (journal, claims) = if let Some(resumed) = resumed {
+            resumed
+        } else {
+            if earlier == EarlierDraft::Continue && Earlier::step_aside(&partial, &journal_path, &aside[0], &aside[1])?
+            {
+                file = open_locked(&partial)?;
+            }
+            file.set_len(0).map_err(BundleError::io("empty", &partial))?;
+            (Journal::create(&journal_path, &layout)?, Claims::new())
+        };
+        match space::reserve(&file, &partial, layout.total()) {
+            // What the earlier run left takes room too, and is worth less than the bundle.
+            Err(BundleError::NoSpace { .. }) if aside[0].exists() => {
+                discard(&aside)?;
+                space::reserve(&file, &partial, layout.total())?;
+            }
+            reserved => reserved?,
+        }
+        let earlier = Earlier::open(&aside[0], &aside[1])?;
+        write_small(&file, &layout, documents).map_err(BundleError::io("write", &partial))?;
+        let file = Arc::new(file);
+        let marks = Arc::new(Marks::new(layout.layers().len()));
+        let sum = RunningSum::follow(file.clone(), &layout, marks.clone())
+            .map_err(BundleError::io("start hashing", &partial))?;
+        let output = output.to_owned();
+        let shared = Shared { output, partial, journal_path, file, layout, journal, claims, marks };
+        Ok(Self { shared: Arc::new(shared), sum, earlier })
+    }
+
+    /// The layers that earlier runs left whole, read and hashed on `threads` threads. What does not agree is
+    /// fetched again.
+    pub fn prove(&mut self, threads: usize, progress: &dyn Progress) -> Result<Vec<Digest>, BundleError> {
+        let mut proven = self.prove_own(threads, progress)?;
+        if let Some(earlier) = self.earlier.take() {
+            progress.report(Event::Phase(Phase::Rereading));
+            for layer in 0..self.shared.layers().len() {
+                if self.shared.take_over(&earlier, layer, progress)? {
+                    proven.push(self.shared.layer_digest(layer));
+                }
+            }
+            earlier.remove()?;
+        }
+        Ok(proven)
+    }
+
+    /// The layers that a run for the same images left whole.
+    fn prove_own(&self, threads: usize, progress: &dyn Progress) -> Result<Vec<Digest>, BundleError> {
+        let shared = &*self.shared;
+        let claimed: Vec<usize> = (0..shared.layers().len()).filter(|&layer| shared.claims_whole(layer)).collect();
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
+        progress.report(Event::Phase(Phase::Rereading));
+        let next = AtomicUsize::new(0);
+        let prove_some = || {
+            let mut proven = Vec::new();
+            while let Some(&layer) = claimed.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if shared.prove_layer(layer, progress)? {
+                    proven.push(shared.layer_digest(layer));
+                }
+            }
+            Ok(proven)
+        };
+        let results: Vec<Result<Vec<Digest>, BundleError>> = thread::scope(|scope| {
+            let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(prove_some)).collect();
+            running.into_iter().map(|thread| thread.join().expect("hashing does not panic")).collect()
+        });
+        let lists = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+        Ok(lists.into_iter().flatten().collect())
+    }
+
+    /// Bytes of layers that an earlier run claims to have begun; they are proven when their layer's turn comes.
+    pub fn claimed_bytes(&self) -> u64 {
+        self.shared.claims.values().sum()
+    }
+
+    /// Makes the bundle appear under its name: checksum file, sync, rename, sync of the folder.
+    pub fn seal(self, existing: ExistingOutput, progress: &dyn Progress) -> Result<Sealed, BundleError> {
+        let Self { shared, sum, .. } = self;
+        match shared.marks.incomplete() {
+            0 => {}
+            layers => return Err(BundleError::Incomplete(layers)),
+        }
+        progress.report(Event::Phase(Phase::Syncing));
+        shared.file.sync_all().map_err(BundleError::io("write to the disk", &shared.partial))?;
+        let sha256 = sum.finish().map_err(BundleError::io("read back", &shared.partial))?;
+        check_output(&shared.output, existing)?;
+        write_checksum(&shared.output, &sha256)?;
+        rename(&shared.partial, &shared.output, existing)?;
+        sync_folder(&shared.output)?;
+        // From here on the bundle is whole; a journal that cannot be removed is only litter.
+        drop(fs::remove_file(&shared.journal_path));
+        Ok(Sealed { path: shared.output.clone(), size: shared.layout.total(), sha256 })
+    }
+}
+
+impl Shared {
+    fn layers(&self) -> &[Member] {
+        self.layout.layers()
+    }
+
+    fn layer_digest(&self, layer: usize) -> Digest {
+        match self.layers()[layer].path {
+            MemberPath::Blob(digest) => digest,
+            _ => unreachable!("layers are blobs"),
+        }
+    }
+
+    fn layer_of(&self, digest: &Digest) -> Option<usize> {
+        let member = self.layout.blob(digest)?;
+        // Layers are in the order of their place in the file.
+        self.layers().binary_search_by_key(&member.header, |layer| layer.header).ok()
+    }
+
+    fn claims_whole(&self, layer: usize) -> bool {
+        self.claims.get(&self.layer_digest(layer)) == Some(&self.layers()[layer].size)
+    }
+
+    /// Whether a layer that was claimed to be whole is.
+    fn prove_layer(&self, layer: usize, progress: &dyn Progress) -> Result<bool, BundleError> {
+        let member = &self.layers()[layer];
+        let digest = self.layer_digest(layer);
+        if self.hash_prefix(layer, member.size)?.digest() == digest {
+            self.marks.completed(layer, member.size);
+            progress.report(Event::BlobDone { digest, size: member.size, arrival: Arrival::Present });
+            return Ok(true);
+        }
+        let text = format!("{} was damaged on this disk since the last run and is fetched again", digest.short());
+        progress.report(Event::Warning(text));
+        self.journal.claim(&digest, 0)?;
+        Ok(false)
+    }
+
+    /// Takes a layer over from a run for other images, if it is whole there.
+    fn take_over(&self, earlier: &Earlier, layer: usize, progress: &dyn Progress) -> Result<bool, BundleError> {
+        if self.marks.of(layer).complete {
+            return Ok(false);
+        }
+        let (digest, size) = (self.layer_digest(layer), self.layers()[layer].size);
+        if earlier.copy(&digest, |bytes, at| self.write(layer, bytes, at))? {
+            self.marks.completed(layer, size);
+            progress.report(Event::BlobDone { digest, size, arrival: Arrival::Present });
+            return Ok(true);
+        }
+        if self.marks.of(layer).written > 0 {
+            self.restart(layer)?;
+        }
+        Ok(false)
+    }
+
+    /// Takes the first bytes of a layer, as they are on disk.
+    fn hash_prefix(&self, layer: usize, length: u64) -> Result<Hasher, BundleError> {
+        let start = self.layers()[layer].start();
+        let mut hasher = Hasher::new();
+        let mut buffer = vec![0; READ];
+        while hasher.length() < length {
+            let wanted = usize::try_from(length - hasher.length()).unwrap_or(READ).min(READ);
+            read_exact_at(&self.file, &mut buffer[..wanted], start + hasher.length())
+                .map_err(BundleError::io("read", &self.partial))?;
+            hasher.update(&buffer[..wanted]);
+        }
+        Ok(hasher)
+    }
+
+    /// Writes a piece of a layer, then claims it.
+    fn write(&self, layer: usize, bytes: &[u8], at: u64) -> Result<(), BundleError> {
+        let start = self.layers()[layer].start();
+        write_all_at(&self.file, bytes, start + at).map_err(BundleError::io("write", &self.partial))?;
+        let written = at + bytes.len() as u64;
+        self.journal.claim(&self.layer_digest(layer), written)?;
+        self.marks.grown(layer, written);
+        Ok(())
+    }
+
+    fn restart(&self, layer: usize) -> Result<(), BundleError> {
+        self.marks.restarted(layer);
+        self.journal.claim(&self.layer_digest(layer), 0)
+    }
+}
+
+impl ImageSink for Draft {
+    async fn put_blob<S: ImageSource>(&self, _: &Repository, content: BlobContent<S>) -> Result<Arrival, Failure> {
+        let blob = content.blob().clone();
+        let Some(layer) = self.shared.layer_of(&blob.digest) else {
+            return Err(BundleError::Unknown(blob.digest).into());
+        };
+        if self.shared.marks.of(layer).complete {
+            return Ok(Arrival::Present);
+        }
+        let seen = self.prove_prefix(layer, &blob).await?;
+        let resumed = seen.length() > 0;
+        let filled = match self.fill(layer, &content, seen).await {
+            Err(failure) if failure.class() == ErrorClass::Integrity => {
+                let whose = if resumed { "what an earlier run left of it" } else { "the bytes that came" };
+                content.warn(format!("{} is fetched again: {whose} did not agree", blob.digest.short()));
+                self.shared.restart(layer)?;
+                self.fill(layer, &content, Hasher::new()).await
+            }
+            other => other,
+        };
+        filled?;
+        self.shared.marks.completed(layer, blob.size);
+        Ok(Arrival::Moved)
+    }
+
+    async fn adopt(&self, _: &Repository, _: &Repository, _: &Descriptor) -> Result<bool, Failure> {
+        // A bundle holds each blob once, for all repositories.
+        Ok(false)
+    }
+
+    async fn put_document(&self, _: &Repository, _: &Lookup, _: &MediaType, raw: &[u8]) -> Result<(), Failure> {
+        let digest = Digest::of(raw);
+        match self.shared.layout.blob(&digest) {
+            // Every document was written when the draft was opened.
+            Some(_) => Ok(()),
+            None => Err(BundleError::Unknown(digest).into()),
+        }
+    }
+}
+
+impl Draft {
+    /// Reads the part of a layer that an earlier run claims to have written.
+    async fn prove_prefix(&self, layer: usize, blob: &Descriptor) -> Result<Hasher, Failure> {
+        let claimed = self.shared.claims.get(&blob.digest).copied().unwrap_or_default();
+        // A layer that was claimed whole and is not complete by now was found damaged.
+        if claimed == 0 || claimed >= blob.size {
+            return Ok(Hasher::new());
+        }
+        let shared = self.shared.clone();
+        let seen = blocking(move || shared.hash_prefix(layer, claimed)).await?;
+        self.shared.marks.grown(layer, claimed);
+        Ok(seen)
+    }
+
+    /// Writes the rest of a layer, gathering the next piece while one is written.
+    async fn fill<S: ImageSource>(&self, layer: usize, content: &BlobContent<S>, seen: Hasher) -> Result<(), Failure> {
+        let mut at = seen.length();
+        let mut reader = content.after(seen).await?;
+        let mut gathered = Vec::with_capacity(WRITE);
+        let mut writing: Option<JoinHandle<Result<Vec<u8>, BundleError>>> = None;
+        loop {
+            let next = reader.next().await;
+            if let Ok(Some(chunk)) = &next {
+                gathered.extend_from_slice(chunk);
+            }
+            let go_on = matches!(next, Ok(Some(_)));
+            if gathered.len() >= WRITE || (!go_on && !gathered.is_empty()) {
+                let spare = match writing.take() {
+                    Some(earlier) => joined(earlier).await?,
+                    None => Vec::with_capacity(WRITE),
+                };
+                let piece = std::mem::replace(&mut gathered, spare);
+                let (shared, begin) = (self.shared.clone(), at);
+                at += piece.len() as u64;
+                writing = Some(tokio::task::spawn_blocking(move || {
+                    shared.write(layer, &piece, begin)?;
+                    let mut piece = piece;
+                    piece.clear();
+                    Ok(piece)
+                }));
+            }
+            if !go_on {
+                if let Some(last) = writing {
+                    joined(last).await?;
+                }
+                return next.map(|_| ());
+            }
+        }
+    }
+}
+
+/// Runs disk work beside the tasks.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
+) -> Result<T, Failure> {
+    joined(tokio::task::spawn_blocking(work)).await
+}
+
+async fn joined<T>(work: JoinHandle<Result<T, BundleError>>) -> Result<T, Failure> {
+    match work.await {
+        Ok(done) => Ok(done?),
+        Err(error) => Err(Failure::new(ErrorClass::Other, format!("a disk task stopped: {error}"))),
+    }
+}
+
+/// Takes away what a run for other images left.
+fn discard(files: &[PathBuf]) -> Result<(), BundleError> {
+    for file in files {
+        match fs::remove_file(file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BundleError::io("remove", file)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Opens the partial file for this run alone. A link planted under its name is not followed.
+fn open_locked(partial: &Path) -> Result<File, BundleError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = plain_file::open(&mut options, "open", partial)?;
+    match file.try_lock() {
+        // Another run may have sealed its bundle between the two calls: then this is that bundle, under its final name.
+        Ok(()) if plain_file::is_at(&file, partial) => Ok(file),
+        Ok(()) | Err(fs::TryLockError::WouldBlock) => Err(BundleError::InUse(partial.to_owned())),
+        // File systems without locks (some network ones) leave the choice of one run at a time to the user.
+        Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
+        Err(fs::TryLockError::Error(error)) => Err(BundleError::io("lock", partial)(error)),
+    }
+}
+
+/// Writes all that is known before the first layer: head, documents, every header, every padding, the end.
+fn write_small(file: &File, layout: &Layout, documents: &BTreeMap<Digest, Bytes>) -> io::Result<()> {
+    let mut front = Vec::new();
+    for member in &layout.members()[..layout.members().len() - layout.layers().len()] {
+        let content = match member.path {
+            MemberPath::Blob(digest) => {
+                let document = documents.get(&digest).or_else(|| layout.stand_in(&digest));
+                document.expect("a resolved set has its documents, and the layout has the others")
+            }
+            path => layout.head(path),
+        };
+        front.extend_from_slice(&member.header_block());
+        front.extend_from_slice(content);
+        front.resize(front.len().next_multiple_of(512), 0);
+    }
+    write_all_at(file, &front, 0)?;
+    for layer in layout.layers() {
+        write_all_at(file, &layer.header_block(), layer.header)?;
+        let pad = usize::try_from(padding(layer.size)).expect("padding is below 512 bytes");
+        write_all_at(file, &[0; 512][..pad], layer.end())?;
+    }
+    let end = layout.members().last().map_or(0, Member::next);
+    write_all_at(file, &[0; 1024], end)?;
+    // A longer file of an earlier format would keep its tail.
+    file.set_len(layout.total())
+}
+
+/// Writes `OUT.sha256` in the form that `sha256sum -c` reads from the same folder. Under a partial name first, which is
+/// always the same one, so that a run that was killed leaves nothing that the next one does not take away.
+fn write_checksum(output: &Path, sha256: &Digest) -> Result<(), BundleError> {
+    let (path, partial) = (beside(output, ".sha256"), beside(output, ".sha256.partial"));
+    let line = checksum_line(sha256, output.file_name().unwrap_or_default());
+    let mut file = plain_file::open(OpenOptions::new().write(true).create(true).truncate(false), "open", &partial)?;
+    let mut write = || -> io::Result<()> {
+        file.set_len(0)?;
+        file.write_all(&line)?;
+        file.sync_all()?;
+        fs::rename(&partial, &path)
+    };
+    write().map_err(BundleError::io("write", &path))
+}
+
+/// Names are bytes, which need not be text. One with a line break is written in escapes behind a backslash, as
+/// `sha256sum` writes and reads it.
+fn checksum_line(sha256: &Digest, name: &OsStr) -> Vec<u8> {
+    let name = name.as_encoded_bytes();
+    let escaped = name.contains(&b'\n');
+    let mut line = format!("{}{}  ", if escaped { "\\" } else { "" }, sha256.hex()).into_bytes();
+    for &byte in name {
+        match byte {
+            b'\n' => line.extend(br"\n"),
+            b'\\' if escaped => line.extend(br"\\"),
+            other => line.push(other),
+        }
+    }
+    line.push(b'\n');
+    line
+}
+
+fn rename(partial: &Path, output: &Path, existing: ExistingOutput) -> Result<(), BundleError> {
+    #[cfg(target_os = "linux")]
+    if existing == ExistingOutput::Refuse {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        match renameat_with(CWD, partial, CWD, output, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::EXIST) => return Err(BundleError::Exists(output.to_owned())),
+            // File systems that do not know the flag; the name was looked at just before.
+            Err(_) => {}
+        }
+    }
+    let _ = existing;
+    fs::rename(partial, output).map_err(BundleError::io("rename to", output))
+}
+
+/// Makes the new name survive a power cut, where that can be asked for: a folder that may be written but not read cannot
+/// be opened, and some file systems of USB sticks and shares sync no folders. The bundle is whole all the same.
+fn sync_folder(output: &Path) -> Result<(), BundleError> {
+    #[cfg(unix)]
+    {
+        let folder = folder_of(output);
+        match File::open(folder).and_then(|folder| folder.sync_all()) {
+            Err(error) if !cannot_be_asked(error.kind()) => return Err(BundleError::io("sync", folder)(error)),
+            _ => {}
+        }
+    }
+    let _ = output;
+    Ok(())
+}
+
+#[cfg(unix)]
+fn cannot_be_asked(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}

@@ -1,0 +1,250 @@
+//! Reports and errors as text or JSON. stdout carries the result, stderr the rest.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use anstyle::{AnsiColor, Style};
+use octobundle::failure::{ErrorClass, Failure};
+use octobundle::oci::ImageRef;
+use octobundle::transfer::CopyFailure;
+use serde::Serialize;
+
+use crate::cli::exit::{Outcome, class_name, exit_code};
+
+/// The version of all JSON on stdout and stderr; it changes only when a field changes its meaning or goes.
+const SCHEMA_VERSION: u32 = 1;
+
+/// Where results and errors go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    schema_version: u32,
+    command: &'a str,
+    #[serde(flatten)]
+    report: T,
+}
+
+/// A failure as JSON.
+#[derive(Serialize)]
+pub(crate) struct FailureReport {
+    class: &'static str,
+    exit_code: u8,
+    messages: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+/// A failure with its images, as JSON.
+#[derive(Serialize)]
+pub(crate) struct ImageFailureReport {
+    images: Vec<String>,
+    #[serde(flatten)]
+    failure: FailureReport,
+}
+
+impl From<&Failure> for FailureReport {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            class: class_name(failure.class()),
+            exit_code: exit_code(failure.class()),
+            messages: failure.chain(),
+            help: failure.help().map(str::to_owned),
+        }
+    }
+}
+
+impl From<&CopyFailure> for ImageFailureReport {
+    fn from(failed: &CopyFailure) -> Self {
+        let images = failed.images.iter().map(ToString::to_string).collect();
+        Self { images, failure: FailureReport::from(&failed.failure) }
+    }
+}
+
+impl Output {
+    /// Text, or JSON; with or without what is not asked for.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        Self { json, quiet }
+    }
+
+    /// Prints a command's result: `report` as JSON, or else `text`.
+    pub(crate) fn result(self, command: &str, report: impl Serialize, text: &str) -> Result<(), Failure> {
+        if self.json {
+            let envelope = Envelope { schema_version: SCHEMA_VERSION, command, report };
+            let json = serde_json::to_string_pretty(&envelope)
+                .map_err(|error| Failure::new(ErrorClass::Other, format!("failed to write JSON: {error}")))?;
+            return raw(&format!("{}\n", plain_json(&json)));
+        }
+        raw(&plain(text))
+    }
+
+    /// Prints text that is itself the result, whatever `--json` says, byte for byte.
+    pub(crate) fn verbatim(self, text: &str) -> Result<(), Failure> {
+        let _ = self;
+        raw(text)
+    }
+
+    /// Says something on stderr that is not the result.
+    pub(crate) fn note(self, text: &str) {
+        if !self.quiet && !self.json {
+            message(&plain(text));
+        }
+    }
+
+    /// Says why some images are not done: one failure for each set of images, and how many more of it there are.
+    pub(crate) fn failures(self, failures: &[CopyFailure]) {
+        if self.json {
+            return;
+        }
+        let mut told: Vec<(&[ImageRef], &Failure, usize)> = Vec::new();
+        for failed in failures {
+            match told
+                .iter_mut()
+                .find(|(images, first, _)| *images == failed.images && first.class() == failed.failure.class())
+            {
+                Some((_, _, count)) => *count += 1,
+                None => told.push((&failed.images, &failed.failure, 0)),
+            }
+        }
+        for (images, first, more) in &told {
+            self.failure(first);
+            let names: Vec<String> = images.iter().map(ToString::to_string).collect();
+            let more =
+                if *more == 0 { String::new() } else { format!(" ({more} more of its layers failed like this)") };
+            message(&plain(&format!("  incomplete: {}{more}\n", names.join(", "))));
+        }
+    }
+
+    /// Turns how a command ended into the process's exit code, telling a failure on the way.
+    pub(crate) fn end(self, outcome: Result<Outcome, Failure>) -> ExitCode {
+        match outcome {
+            Ok(Outcome::Done) => ExitCode::SUCCESS,
+            Ok(Outcome::Ended(class)) => ExitCode::from(exit_code(class)),
+            Ok(Outcome::Stopped(code)) => {
+                message("stopped\n");
+                ExitCode::from(code)
+            }
+            Err(failure) => {
+                self.failure(&failure);
+                ExitCode::from(exit_code(failure.class()))
+            }
+        }
+    }
+
+    fn failure(self, failure: &Failure) {
+        if self.json {
+            #[derive(Serialize)]
+            struct Error {
+                error: FailureReport,
+            }
+            let report = Error { error: FailureReport::from(failure) };
+            let envelope = Envelope { schema_version: SCHEMA_VERSION, command: "error", report };
+            message(&plain_json(&serde_json::to_string(&envelope).unwrap_or_default()));
+            message("\n");
+            return;
+        }
+        message(&failure_text(failure));
+    }
+}
+
+/// The form of `docs/messages.md`: what was tried, the causes, the next step.
+fn failure_text(failure: &Failure) -> String {
+    let red = AnsiColor::Red.on_default().bold();
+    let bold = Style::new().bold();
+    let chain = failure.chain();
+    let (first, causes) = chain.split_first().map_or(("", &[][..]), |(first, causes)| (first.as_str(), causes));
+    let mut text = format!("{red}error:{red:#} {}\n", plain(first));
+    for cause in causes {
+        writeln!(text, "  {bold}cause:{bold:#} {}", plain(cause)).expect("a String takes any text");
+    }
+    if let Some(help) = failure.help() {
+        writeln!(text, "  {bold}help:{bold:#} {}", plain(help)).expect("a String takes any text");
+    }
+    text
+}
+
+fn raw(text: &str) -> Result<(), Failure> {
+    let mut stdout = anstream::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        // `octobundle … | head` has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(Failure::new(ErrorClass::Disk, format!("failed to write the result to stdout: {error}"))),
+    }
+}
+
+/// Prints help, the version or what is wrong with the command line. Help that nobody can read is no success.
+pub(crate) fn told(parsed: &clap::Error) -> ExitCode {
+    let code = u8::try_from(parsed.exit_code()).unwrap_or(exit_code(ErrorClass::Usage));
+    match parsed.print().and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe && code == 0 => {
+            ExitCode::from(exit_code(ErrorClass::Disk))
+        }
+        _ => ExitCode::from(code),
+    }
+}
+
+/// Writes to stderr; when even that is closed there is nobody left to tell.
+fn message(text: &str) {
+    drop(anstream::stderr().lock().write_all(text.as_bytes()));
+}
+
+/// Text that does nothing to a terminal: control characters, bidirectional overrides and invisible characters from
+/// servers and files are shown as escapes. Line ends stay.
+pub(crate) fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_harmless(c) { shown.push(c) } else { shown.extend(c.escape_unicode()) }
+    }
+    shown
+}
+
+/// The same for JSON, by JSON's own escapes: who parses it sees no difference.
+pub(crate) fn plain_json(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_harmless(c) {
+            shown.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(shown, "\\u{unit:04x}").expect("a String takes any text");
+            }
+        }
+    }
+    shown
+}
+
+fn is_harmless(c: char) -> bool {
+    c == '\n' || !(c.is_control() || is_invisible(c))
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_text_does_nothing_to_a_terminal() {
+        let hostile = "a\x1b]52;c;x\x07b\r\u{202e}c\u{200b}\u{9b}d\x7f\t";
+        let shown = plain(hostile);
+        assert!(shown.chars().all(|c| !c.is_control() && !is_invisible(c)), "{shown:?}");
+        assert_eq!(plain("line\nnext ä"), "line\nnext ä");
+    }
+
+    #[test]
+    fn foreign_text_in_json_does_nothing_to_a_terminal_and_stays_the_same() {
+        let hostile = "a\x1b]52;c;x\x07b\r\u{202e}c\u{200b}\u{9b}d\x7f\t\u{e0041}ä";
+        let shown = plain_json(&serde_json::json!({ "title": hostile }).to_string());
+        assert!(shown.chars().all(|c| !c.is_control() && !is_invisible(c)), "{shown:?}");
+        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read["title"], hostile);
+    }
+}

@@ -1,0 +1,113 @@
+//! Questions to a person at a terminal.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use octobundle::failure::{ErrorClass, Failure};
+use octobundle::registry::Secret;
+
+/// Longer than any name or password; an end for what is not one.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// Whether somebody sits there.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks for a line that may be seen.
+pub(crate) fn ask(question: &str) -> Result<String, Failure> {
+    show(question);
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(|error| failed(&error))?;
+    Ok(answer.trim().to_owned())
+}
+
+/// Asks for a line that is not shown while it is typed.
+pub(crate) fn ask_hidden(question: &str) -> Result<Secret, Failure> {
+    show(question);
+    let answer = hidden_line();
+    show("\n");
+    answer
+}
+
+fn show(text: &str) {
+    // A closed stderr does not keep anyone from typing.
+    drop(io::stderr().write_all(text.as_bytes()));
+}
+
+fn failed(error: &io::Error) -> Failure {
+    Failure::new(ErrorClass::Other, format!("failed to read from the terminal: {error}"))
+        .with_help("give the password without a terminal: `--password-stdin`")
+}
+
+/// Reads byte by byte with the terminal's own echo, editing and signals off: a Ctrl-C that ended the process here
+/// would leave the terminal silent.
+#[cfg(unix)]
+fn hidden_line() -> Result<Secret, Failure> {
+    use std::io::Read as _;
+
+    use zeroize::Zeroizing;
+
+    let stdin = io::stdin().lock();
+    let _quiet = Quiet::new(&stdin).map_err(|error| failed(&error))?;
+    let mut line = Zeroizing::new(Vec::with_capacity(256));
+    for byte in stdin.bytes() {
+        match byte.map_err(|error| failed(&error))? {
+            b'\n' | b'\r' | END_OF_INPUT => break,
+            INTERRUPT => return Err(Failure::new(ErrorClass::Interrupted, "stopped, nothing was changed")),
+            BACKSPACE | DELETE => {
+                line.pop();
+            }
+            ERASE_LINE => line.clear(),
+            _ if line.len() == MAX_ANSWER => break,
+            other => line.push(other),
+        }
+    }
+    let text = std::str::from_utf8(&line)
+        .map_err(|_| Failure::new(ErrorClass::Usage, "the password is not UTF-8 text").with_help("type it again"))?;
+    Ok(Secret::new(text))
+}
+
+#[cfg(unix)]
+const INTERRUPT: u8 = 3;
+#[cfg(unix)]
+const END_OF_INPUT: u8 = 4;
+#[cfg(unix)]
+const BACKSPACE: u8 = 8;
+#[cfg(unix)]
+const ERASE_LINE: u8 = 21;
+#[cfg(unix)]
+const DELETE: u8 = 127;
+
+/// A terminal that shows nothing; as it was when dropped.
+#[cfg(unix)]
+struct Quiet {
+    before: rustix::termios::Termios,
+}
+
+#[cfg(unix)]
+impl Quiet {
+    fn new(stdin: &io::StdinLock<'_>) -> io::Result<Self> {
+        use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+        let before = tcgetattr(stdin)?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        tcsetattr(stdin, OptionalActions::Now, &quiet)?;
+        Ok(Self { before })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        use rustix::termios::{OptionalActions, tcsetattr};
+        // Nothing can be done about a terminal that went away.
+        tcsetattr(io::stdin(), OptionalActions::Now, &self.before).ok();
+    }
+}
+
+#[cfg(not(unix))]
+fn hidden_line() -> Result<Secret, Failure> {
+    let _ = MAX_ANSWER;
+    Err(Failure::new(ErrorClass::Usage, "a password cannot be typed unseen on this system")
+        .with_help("give it by a pipe: `--password-stdin`"))
+}

@@ -1,0 +1,166 @@
+//! `octobundle pull`.
+
+use std::path::PathBuf;
+
+use octobundle::bundle::{EarlierDraft, ExistingOutput};
+use octobundle::failure::{ErrorClass, Failure, typed};
+use octobundle::oci::ImageRef;
+use octobundle::transfer::{CopyFailure, CopySettings};
+use octobundle::workflow::{self, PullInput, PullReport, PullRequest};
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::cli::access::{Access, Job};
+use crate::cli::exit::Outcome;
+use crate::cli::input::{ReleaseArgs, read_lock, threads, usage};
+use crate::cli::output::ImageFailureReport;
+use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
+use crate::cli::size::size;
+
+/// Fetch a release into one file.
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  octobundle pull octoperf-9.2.0 -o octoperf.tar
+  octobundle pull release.yaml --group agent --platform linux/amd64 -o agents.tar
+  octobundle pull --locked octoperf.lock -o octoperf.tar
+
+A run that was stopped is continued by the same command: it fetches only what is not proven to be on the disk.")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    release: ReleaseArgs,
+    /// Pull exactly what this lock names instead of resolving tags
+    #[arg(long, value_name = "FILE")]
+    locked: Option<PathBuf>,
+    /// The bundle to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Put the new bundle in the place of one that is there, once it is whole
+    #[arg(long)]
+    replace: bool,
+    /// Do not continue an earlier run, fetch everything
+    #[arg(long)]
+    fresh: bool,
+    /// Show what would be fetched, fetch no layer and write nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+#[derive(Serialize)]
+struct Report {
+    complete: bool,
+    dry_run: bool,
+    output: String,
+    release: String,
+    images: usize,
+    bundle_bytes: u64,
+    fetched_bytes: u64,
+    reused_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    failures: Vec<ImageFailureReport>,
+}
+
+impl Args {
+    /// Pulls.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let access = Access::new(&self.registry, Some(&self.transfer), Some(&self.source), &context.environment)?;
+        let request = self.request(&access)?;
+        let registry = access.registry(context, &self.job(&request.input))?;
+        let report = workflow::pull(&request, &registry, &context.progress()).await?;
+        context.finish_progress();
+        // After `--fail-fast` the images without a failure are not complete either: most were not begun.
+        let others = report.lock.images.iter().filter(|_| !self.transfer.fail_fast);
+        let images: Vec<&ImageRef> = others.map(|image| &image.name).collect();
+        let outcome = outcome(&report.failures, &images, &[]);
+        context.output.failures(&report.failures);
+        let text = self.text(&report);
+        context.output.result("pull", self.report(&report), &text)?;
+        if report.sealed.is_some() {
+            let file = typed(&self.output);
+            context.output.note(&format!(
+                "next: octobundle push {file} --registry HOST:PORT/PATH   (or: octobundle load {file})\n"
+            ));
+        }
+        Ok(outcome)
+    }
+
+    fn request(&self, access: &Access<'_>) -> Result<PullRequest, Failure> {
+        let input = match &self.locked {
+            Some(_) if !self.release.is_empty() => {
+                return Err(usage(
+                    "`--locked` stands beside a release or its choices",
+                    "a lock names its images itself: leave out the rest",
+                ));
+            }
+            Some(path) => PullInput::Locked(read_lock(path)?),
+            None => PullInput::Wanted(self.release.image_set()?),
+        };
+        Ok(PullRequest {
+            input,
+            output: self.output.clone(),
+            existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
+            earlier: if self.fresh { EarlierDraft::Discard } else { EarlierDraft::Continue },
+            copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
+            threads: threads(),
+            dry_run: self.dry_run,
+        })
+    }
+
+    fn job(&self, input: &PullInput) -> Job<'_> {
+        match input {
+            PullInput::Wanted(wanted) => Job::fetching(wanted.images.iter().map(|image| &image.name), &self.source),
+            PullInput::Locked(lock) => Job::fetching(lock.images.iter().map(|image| &image.name), &self.source),
+        }
+    }
+
+    fn report(&self, report: &PullReport) -> Report {
+        Report {
+            complete: report.sealed.is_some(),
+            dry_run: self.dry_run,
+            output: self.output.display().to_string(),
+            release: report.lock.release.clone(),
+            images: report.lock.images.len(),
+            bundle_bytes: report.bundle_bytes,
+            fetched_bytes: report.fetched_bytes,
+            reused_bytes: report.reused_bytes,
+            sha256: report.sealed.as_ref().map(|sealed| sealed.sha256.hex()),
+            failures: report.failures.iter().map(ImageFailureReport::from).collect(),
+        }
+    }
+
+    fn text(&self, report: &PullReport) -> String {
+        let (images, file) = (report.lock.images.len(), self.output.display());
+        let (whole, fetched, reused) =
+            (size(report.bundle_bytes), size(report.fetched_bytes), size(report.reused_bytes));
+        let release = &report.lock.release;
+        match &report.sealed {
+            Some(sealed) => format!(
+                "{file}: {release}, {images} images, {whole}\n  sha256 {}\n  {fetched} fetched, {reused} were here already\n",
+                sealed.sha256.hex()
+            ),
+            None if self.dry_run => {
+                format!("{release}: {images} images; {file} would be {whole}, {fetched} of layers would be fetched\n")
+            }
+            None => format!("{file} is not complete; {fetched} fetched are kept, the same command continues\n"),
+        }
+    }
+}
+
+/// How a copy ended: partial if some images are complete and some are not.
+pub(crate) fn outcome(failures: &[CopyFailure], images: &[&ImageRef], done_before: &[&ImageRef]) -> Outcome {
+    let Some(first) = failures.first() else {
+        return Outcome::Done;
+    };
+    let failed = |image: &&&ImageRef| failures.iter().any(|failed| failed.images.contains(image));
+    let some_done = images.iter().filter(|image| !failed(image)).count() > 0 || !done_before.is_empty();
+    let class = first.failure.class();
+    let ends_all = matches!(class, ErrorClass::Disk | ErrorClass::Locked);
+    Outcome::Ended(if some_done && !ends_all { ErrorClass::Partial } else { class })
+}

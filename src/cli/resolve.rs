@@ -1,0 +1,173 @@
+//! `octobundle resolve`.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use octobundle::bundle::Layout;
+use octobundle::failure::{ErrorClass, Failure, typed};
+use octobundle::images::{Lock, LockError, LockedImage};
+use octobundle::workflow;
+use serde::Serialize;
+
+use crate::cli::Context;
+use crate::cli::access::{Access, Job};
+use crate::cli::exit::Outcome;
+use crate::cli::input::{ReleaseArgs, read_lock_text, usage};
+use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
+use crate::cli::size::size;
+
+/// Show what would be pulled: digests, platforms, sizes.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  octobundle resolve octoperf-9.2.0 --lock octoperf-9.2.0.lock")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    release: ReleaseArgs,
+    /// Write the lock to this file: `octobundle pull --locked FILE` pulls exactly that
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+    #[command(flatten)]
+    source: SourceArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// What a lock holds, as JSON.
+#[derive(Serialize)]
+pub(crate) struct LockReport<'a> {
+    release: &'a str,
+    title: &'a str,
+    bundle_bytes: u64,
+    layer_bytes: u64,
+    layers: usize,
+    images: Vec<ImageReport<'a>>,
+}
+
+#[derive(Serialize)]
+struct ImageReport<'a> {
+    #[serde(flatten)]
+    locked: &'a LockedImage,
+    bytes: u64,
+}
+
+impl<'a> LockReport<'a> {
+    /// Describes a lock and the bundle that it makes.
+    pub(crate) fn new(lock: &'a Lock, layout: &Layout) -> Self {
+        let layers = lock.layers();
+        Self {
+            release: &lock.release,
+            title: &lock.title,
+            bundle_bytes: layout.total(),
+            layer_bytes: layers.values().map(|layer| layer.size).sum(),
+            layers: layers.len(),
+            images: lock.images.iter().map(|locked| ImageReport { locked, bytes: bytes(locked) }).collect(),
+        }
+    }
+
+    /// The same for people: a line an image, the total last.
+    pub(crate) fn text(&self) -> String {
+        let mut text = format!("{}: {}\n", self.release, self.title);
+        let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
+        for image in &self.images {
+            let locked = image.locked;
+            line(format!("\n{}  ({})", locked.name, locked.role));
+            line(format!("  {}  {}", locked.root.digest, size(image.bytes)));
+            if locked.derived {
+                let from = locked.index.as_ref().map(|index| index.digest.short()).unwrap_or_default();
+                line(format!("  an index made of the chosen platforms of {from}"));
+            }
+            if locked.source != *locked.name.repository() {
+                line(format!("  from {}", locked.source));
+            }
+            if locked.insecure {
+                line("  over a connection that anyone on the way could have changed".to_owned());
+            }
+            for platform in &locked.platforms {
+                let name = platform.platform.as_ref().map_or("no platform".to_owned(), ToString::to_string);
+                let bytes = platform.layers.iter().map(|layer| layer.size).sum();
+                line(format!("  {name:<14} {} layers, {}", platform.layers.len(), size(bytes)));
+            }
+        }
+        let shared: u64 = self.images.iter().map(|image| image.bytes).sum::<u64>().saturating_sub(self.layer_bytes);
+        line(format!(
+            "\n{} images, {} layers, {}; shared layers save {}\nthe bundle: {} ({} bytes)",
+            self.images.len(),
+            self.layers,
+            size(self.layer_bytes),
+            size(shared),
+            size(self.bundle_bytes),
+            self.bundle_bytes,
+        ));
+        text
+    }
+}
+
+/// Bytes of an image's layers, each once.
+fn bytes(image: &LockedImage) -> u64 {
+    let layers: std::collections::BTreeMap<_, _> = image.layers().map(|layer| (layer.digest, layer.size)).collect();
+    layers.values().sum()
+}
+
+impl Args {
+    /// Resolves and shows.
+    pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let wanted = self.release.image_set()?;
+        self.lock.as_deref().map_or(Ok(()), refuse_what_is_no_lock)?;
+        let access = Access::new(&self.registry, Some(&self.transfer), Some(&self.source), &context.environment)?;
+        let job = Job::fetching(wanted.images.iter().map(|image| &image.name), &self.source);
+        let registry = access.registry(context, &job)?;
+        let jobs = access.jobs.value.get();
+        let resolved = workflow::resolve(&wanted, &registry, jobs, &*context.progress()).await?;
+        let layout = Layout::new(resolved.lock.clone())?;
+        if let Some(path) = &self.lock {
+            write_lock(path, &resolved.lock)?;
+        }
+        let report = LockReport::new(&resolved.lock, &layout);
+        let text = report.text();
+        context.output.result("resolve", report, &text)?;
+        if let Some(path) = &self.lock {
+            let next = format!("octobundle pull --locked {} -o FILE", typed(path));
+            context.output.note(&format!("wrote {}; next: {next}\n", path.display()));
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+/// Only an older lock gives way to a new one: a manifest, a bundle or a device named by mistake stays what it is.
+fn refuse_what_is_no_lock(path: &Path) -> Result<(), Failure> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if metadata.is_file() && (metadata.len() == 0 || is_lock(&read_lock_text(path)?)) {
+        return Ok(());
+    }
+    let what = format!("`{}` exists and is no lock", path.display());
+    Err(usage(what, "choose another place with `--lock FILE`, or remove it first"))
+}
+
+/// A lock of another version is one too.
+fn is_lock(text: &[u8]) -> bool {
+    matches!(Lock::parse(text), Ok(_) | Err(LockError::Schema(_)))
+}
+
+/// Writes a lock in one step, in place of an older one.
+fn write_lock(path: &Path, lock: &Lock) -> Result<(), Failure> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let write = || -> std::io::Result<()> {
+        let mut builder = tempfile::Builder::new();
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut file = builder.tempfile_in(folder)?;
+        file.write_all(lock.to_text().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        Ok(())
+    };
+    write().map_err(|error| {
+        Failure::new(ErrorClass::Disk, format!("failed to write the lock `{}`: {error}", path.display()))
+            .with_help("choose another place with `--lock FILE`")
+    })
+}

@@ -1,0 +1,11 @@
+//! Content on its way: unreadable when it arrives, readable once someone says what was promised about it.
+
+mod store;
+mod verifying;
+
+pub use store::{BlobContent, Fetched, ImageSink, ImageSource, Lookup};
+pub use verifying::{Mismatch, Unverified, VerifyingReader};
+
+/// The distribution specification asks registries to take image manifests of up to 4 MiB and no more; larger
+/// documents and configurations are refused.
+pub const MAX_DOCUMENT_BYTES: u64 = 4 * 1024 * 1024;

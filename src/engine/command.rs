@@ -1,0 +1,166 @@
+//! podman by its command, for hosts where nobody turned its socket on.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+
+use crate::engine::ImageKey;
+use crate::engine::answer::{self, MAX_ANSWER};
+use crate::engine::error::EngineError;
+use crate::oci::{Digest, ImageRef};
+
+pub(super) const PROGRAM: &str = "podman";
+/// For questions; rootless podman sets up its user namespace first. Loading has no limit.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The `podman` command.
+#[derive(Debug)]
+pub(super) struct PodmanCommand {
+    program: PathBuf,
+}
+
+/// What a command left behind.
+struct Ended {
+    status: std::process::ExitStatus,
+    out: String,
+    err: String,
+}
+
+impl PodmanCommand {
+    /// The first `podman` on `path` that may be executed.
+    pub(super) fn find(path: Option<&OsStr>) -> Result<Self, EngineError> {
+        let folders = path.iter().flat_map(std::env::split_paths);
+        // An empty or relative part of PATH means the folder one happens to be in; nobody wants a program from there.
+        let mut programs = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(PROGRAM));
+        let program = programs.find(|program| is_executable(program));
+        program.map(|program| Self { program }).ok_or(EngineError::NoProgram { program: PROGRAM })
+    }
+
+    pub(super) fn place(&self) -> String {
+        self.program.display().to_string()
+    }
+
+    pub(super) async fn version(&self) -> Result<String, EngineError> {
+        let arguments = ["version", "--format", "{{.Client.Version}}"];
+        let version = self.quick(&arguments).await?.success(self, &arguments)?;
+        match version.trim() {
+            "" => Err(self.not_podmans(&arguments, "it is empty")),
+            version => Ok(answer::cut(version)),
+        }
+    }
+
+    pub(super) async fn image_id(&self, image: ImageKey<'_>) -> Result<Option<Digest>, EngineError> {
+        let name = image.to_string();
+        // Status 1 is "no", anything else is trouble.
+        let exists = ["image", "exists", &name];
+        let asked = self.quick(&exists).await?;
+        if asked.status.code() == Some(1) {
+            return Ok(None);
+        }
+        asked.success(self, &exists)?;
+        let inspect = ["image", "inspect", "--format", "{{.Id}}", &name];
+        let id = self.quick(&inspect).await?.success(self, &inspect)?;
+        answer::id(id.trim()).map(Some).map_err(|reason| self.not_podmans(&inspect, &reason))
+    }
+
+    pub(super) async fn tag(&self, image: ImageKey<'_>, name: &ImageRef) -> Result<(), EngineError> {
+        // podman's command would take name and digest for a name of its own.
+        let (image, name) = (image.to_string(), name.without_digest().to_string());
+        let arguments = ["tag", &image, &name];
+        self.quick(&arguments).await?.success(self, &arguments).map(|_| ())
+    }
+
+    pub(super) async fn load(&self, archive: &Path) -> Result<Vec<String>, EngineError> {
+        // podman checks the file too, but its words for a missing one are about archives.
+        let file =
+            std::fs::File::open(archive).map_err(|source| EngineError::Archive { path: archive.to_owned(), source })?;
+        let mut command = self.command();
+        command.args(["load", "--quiet", "-i"]);
+        if is_taken_as_a_file(archive) {
+            command.arg(archive);
+        } else {
+            command.arg("/dev/stdin").stdin(file);
+        }
+        let ended = self.run(command).await?;
+        if ended.status.success() {
+            return Ok(ended.out.lines().chain(ended.err.lines()).flat_map(answer::loaded_names).collect());
+        }
+        Err(EngineError::Load { place: self.place(), archive: archive.to_owned(), message: ended.words() })
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+    }
+
+    async fn quick(&self, arguments: &[&str]) -> Result<Ended, EngineError> {
+        let mut command = self.command();
+        command.args(arguments);
+        tokio::time::timeout(ANSWER_TIMEOUT, self.run(command)).await.unwrap_or_else(|_| {
+            Err(EngineError::Silent {
+                place: self.place(),
+                request: shown(arguments),
+                seconds: ANSWER_TIMEOUT.as_secs(),
+            })
+        })
+    }
+
+    async fn run(&self, mut command: Command) -> Result<Ended, EngineError> {
+        let start = |source| EngineError::Start { program: self.program.clone(), source };
+        let mut child = command.spawn().map_err(start)?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let (out, err, status) = tokio::join!(text(out), text(err), child.wait());
+        Ok(Ended { status: status.map_err(start)?, out: out.map_err(start)?, err: err.map_err(start)? })
+    }
+
+    fn not_podmans(&self, arguments: &[&str], reason: &str) -> EngineError {
+        EngineError::Answer { place: self.place(), request: shown(arguments), reason: answer::cut(reason) }
+    }
+}
+
+impl Ended {
+    fn success(self, podman: &PodmanCommand, arguments: &[&str]) -> Result<String, EngineError> {
+        if self.status.success() {
+            return Ok(self.out);
+        }
+        let command = format!("{} {}", podman.place(), shown(arguments));
+        Err(EngineError::Command { command, status: self.status.to_string(), message: self.words() })
+    }
+
+    /// What it complained of. Where the text is long, the end says why.
+    fn words(&self) -> String {
+        let text = self.err.trim();
+        let start = text.char_indices().rev().nth(999).map_or(0, |(start, _)| start);
+        text[start..].to_owned()
+    }
+}
+
+/// podman refuses names with a colon, which it needs for `transport:path`, and fetches what looks like an address.
+fn is_taken_as_a_file(archive: &Path) -> bool {
+    !archive.as_os_str().as_encoded_bytes().contains(&b':')
+}
+
+fn is_executable(program: &Path) -> bool {
+    std::fs::metadata(program).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+fn shown(arguments: &[&str]) -> String {
+    arguments.join(" ")
+}
+
+/// The start of what a command says. The rest is read too, so that the command is not stopped by a full pipe.
+async fn text(from: Option<impl AsyncRead + Unpin>) -> std::io::Result<String> {
+    let Some(mut from) = from else {
+        return Ok(String::new());
+    };
+    let mut start = Vec::new();
+    (&mut from).take(MAX_ANSWER as u64).read_to_end(&mut start).await?;
+    tokio::io::copy(&mut from, &mut tokio::io::sink()).await?;
+    Ok(String::from_utf8_lossy(&start).into_owned())
+}

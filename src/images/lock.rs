@@ -1,0 +1,234 @@
+//! The lock: every tag pinned to a digest, every blob with its size. Reviewable text, and part of every bundle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{ErrorClass, Explain};
+use crate::oci::{Descriptor, Digest, ImageRef, MediaType, Platform, Repository};
+
+/// The `schema` of locks that this version writes and reads.
+pub const LOCK_SCHEMA: &str = "octobundle/lock/v1";
+
+/// The most bytes that a lock may name, each content counted once: 16 TiB, the largest file of ext4 with blocks of 4 KiB
+/// (`Documentation/filesystems/ext4`). Every sum over a lock that can be read then fits into 64 bits.
+const MAX_BYTES: u64 = 1 << 44;
+
+/// What a release was when it was resolved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    /// [`LOCK_SCHEMA`].
+    pub schema: String,
+    /// The release's name.
+    pub release: String,
+    /// The release in words.
+    pub title: String,
+    /// The digest of the manifest it was resolved from.
+    pub manifest: Digest,
+    /// The images, in the manifest's order.
+    pub images: Vec<LockedImage>,
+}
+
+/// One image, pinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedImage {
+    /// The name that was asked for.
+    pub name: ImageRef,
+    /// What it does.
+    pub role: String,
+    /// The groups it belongs to.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// The repository its bytes came from: a mirror's, where one was used.
+    pub source: Repository,
+    /// What the name stands for in the bundle: an image manifest or an index.
+    pub root: LockedContent,
+    /// The index that the name stands for at the source, where `root` is one of its images or was derived from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<LockedContent>,
+    /// Whether `root` is an index that was written anew with some of the entries of `index`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
+    /// Whether its bytes came over a connection that anyone could have changed: plain http, or TLS unchecked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure: bool,
+    /// Its images, in the index's order.
+    pub platforms: Vec<LockedPlatform>,
+}
+
+/// One platform's image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPlatform {
+    /// What it runs on; none for attestations and for images that do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<Platform>,
+    /// The image manifest.
+    pub manifest: LockedContent,
+    /// The configuration.
+    pub config: LockedContent,
+    /// The layers, lowest first.
+    pub layers: Vec<LockedContent>,
+}
+
+/// Media type, digest and size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedContent {
+    /// What it is.
+    pub media_type: MediaType,
+    /// Its name.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
+/// A lock that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Not JSON of this form.
+    #[error("the lock cannot be read: {0}")]
+    Form(String),
+    /// Written by a newer version.
+    #[error("the lock has schema `{0}`; this version reads `{LOCK_SCHEMA}`")]
+    Schema(String),
+    /// One digest with two sizes.
+    #[error("the lock gives {digest} two sizes, {first} and {second} bytes")]
+    TwoSizes {
+        /// The content.
+        digest: Digest,
+        /// One size.
+        first: u64,
+        /// Another.
+        second: u64,
+    },
+    /// More than a file can hold.
+    #[error("the lock names more than {MAX_BYTES} bytes, which no bundle holds")]
+    TooLarge,
+    /// More text than a bundle's head can hold.
+    #[error("the lock names so many images and layers that their list is longer than a bundle can hold (64 MiB)")]
+    TooLong,
+    /// One name for two images.
+    #[error("the lock has `{0}` twice")]
+    TwoImages(String),
+    /// An image without anything in it.
+    #[error("the lock lists no image manifest for `{0}`")]
+    Empty(String),
+}
+
+impl Explain for LockError {
+    fn class(&self) -> ErrorClass {
+        ErrorClass::Input
+    }
+
+    fn help(&self) -> Option<String> {
+        Some(match self {
+            Self::Schema(_) => "use a version of octobundle as new as the one that wrote it".into(),
+            Self::TooLarge | Self::TooLong => "choose fewer images with `--group` or `--platform`".into(),
+            Self::Form(_) | Self::TwoSizes { .. } | Self::TwoImages(_) | Self::Empty(_) => {
+                "write it anew: `octobundle resolve RELEASE --lock FILE`".into()
+            }
+        })
+    }
+}
+
+impl Lock {
+    /// Reads a lock and checks that it agrees with itself.
+    pub fn parse(text: &[u8]) -> Result<Self, LockError> {
+        #[derive(Deserialize)]
+        struct JustSchema {
+            schema: String,
+        }
+        let form = |error: serde_json::Error| LockError::Form(error.to_string());
+        let JustSchema { schema } = serde_json::from_slice(text).map_err(form)?;
+        if schema != LOCK_SCHEMA {
+            return Err(LockError::Schema(schema));
+        }
+        let lock: Self = serde_json::from_slice(text).map_err(form)?;
+        lock.check()?;
+        Ok(lock)
+    }
+
+    /// The text of a lock file: JSON, one line a field, ending in a newline.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a lock holds only text, numbers and lists") + "\n"
+    }
+
+    /// Refuses a lock that gives one digest two sizes, one name two images, or an image nothing, and one that names more
+    /// bytes than a bundle holds.
+    pub fn check(&self) -> Result<(), LockError> {
+        let mut sizes: BTreeMap<Digest, u64> = BTreeMap::new();
+        let mut names = BTreeSet::new();
+        for image in &self.images {
+            if !names.insert(&image.name) {
+                return Err(LockError::TwoImages(image.name.to_string()));
+            }
+            if image.platforms.is_empty() {
+                return Err(LockError::Empty(image.name.to_string()));
+            }
+            for content in image.documents().chain(image.layers()) {
+                let first = *sizes.entry(content.digest).or_insert(content.size);
+                if first != content.size {
+                    return Err(LockError::TwoSizes { digest: content.digest, first, second: content.size });
+                }
+            }
+        }
+        let total = sizes.values().try_fold(0_u64, |total, size| total.checked_add(*size));
+        if total.is_none_or(|total| total > MAX_BYTES) {
+            return Err(LockError::TooLarge);
+        }
+        Ok(())
+    }
+
+    /// Every document of the set once: roots, image manifests, configurations.
+    pub fn documents(&self) -> BTreeMap<Digest, &LockedContent> {
+        self.images.iter().flat_map(LockedImage::documents).map(|content| (content.digest, content)).collect()
+    }
+
+    /// Every layer of the set once; content that is also a document is left out.
+    pub fn layers(&self) -> BTreeMap<Digest, &LockedContent> {
+        let documents = self.documents();
+        let layers = self.images.iter().flat_map(LockedImage::layers);
+        layers.filter(|layer| !documents.contains_key(&layer.digest)).map(|layer| (layer.digest, layer)).collect()
+    }
+
+    /// The names of the images that need some content, in the lock's order.
+    pub fn users_of(&self, digest: &Digest) -> Vec<&ImageRef> {
+        let uses =
+            |image: &&LockedImage| image.documents().chain(image.layers()).any(|content| content.digest == *digest);
+        self.images.iter().filter(uses).map(|image| &image.name).collect()
+    }
+}
+
+impl LockedImage {
+    /// Its root, image manifests and configurations.
+    pub fn documents(&self) -> impl Iterator<Item = &LockedContent> {
+        let parts = self.platforms.iter().flat_map(|platform| [&platform.manifest, &platform.config]);
+        std::iter::once(&self.root).chain(parts)
+    }
+
+    /// Its layers, those that several of its platforms share several times.
+    pub fn layers(&self) -> impl Iterator<Item = &LockedContent> {
+        self.platforms.iter().flat_map(|platform| &platform.layers)
+    }
+
+    /// What a registry calls blobs: configurations and layers.
+    pub fn blobs(&self) -> impl Iterator<Item = &LockedContent> {
+        self.platforms.iter().flat_map(|platform| std::iter::once(&platform.config).chain(&platform.layers))
+    }
+}
+
+impl LockedContent {
+    /// As a registry's descriptor.
+    pub fn descriptor(&self) -> Descriptor {
+        Descriptor::new(self.media_type.as_str(), self.digest, self.size)
+    }
+}
+
+impl From<&Descriptor> for LockedContent {
+    fn from(descriptor: &Descriptor) -> Self {
+        Self { media_type: descriptor.media_type.clone(), digest: descriptor.digest, size: descriptor.size }
+    }
+}

@@ -1,0 +1,148 @@
+//! A registry over HTTP.
+//!
+//! | file | says |
+//! |---|---|
+//! | `settings`, `proxy`, `certs_d`, `registries_conf` | what the caller decides, and other tools' files about it |
+//! | `credentials`, `auth_file`, `auth_store`, `helper`, `secret` | where logins come from and are kept |
+//! | `endpoint` | where a repository is really asked for: mirrors, schemes, addresses |
+//! | `transport`, `tls`, `certificate` | connections, and what their errors mean |
+//! | `challenge`, `realm`, `token`, `auth` | logging in, and to whom a login is shown |
+//! | `redirect`, `retry`, `exchange`, `answer`, `notice` | one request: login, redirects, pauses, tries |
+//! | `crowd`, `throttle` | how much at once |
+//! | `pull`, `download`, `range` | documents and blobs from it |
+//! | `push`, `upload`, `parts`, `body`, `location` | documents and blobs to it |
+//! | `probe` | looks at a registry, for `doctor` and `login` |
+//! | `error`, `explain` | what can go wrong, and what to do |
+//! | `redirect`, `retry`, `exchange`, `answer` | one request: login, redirects, pauses, tries |
+//! | `pull`, `range` | documents and blobs from it |
+//! | `push`, `upload`, `body`, `location` | documents and blobs to it |
+//! | `probe`, `tls_report` | looks at a registry, for `doctor` and `login` |
+//! | `error` | what can go wrong, and what to do |
+//! | `error`, `explain`, `quirks` | what can go wrong, and what to do |
+
+mod answer;
+mod auth;
+mod auth_file;
+mod auth_store;
+mod body;
+mod certificate;
+mod certs_d;
+mod challenge;
+mod credentials;
+mod crowd;
+mod download;
+mod endpoint;
+mod error;
+mod exchange;
+mod explain;
+mod helper;
+mod location;
+mod notice;
+mod parts;
+mod probe;
+mod proxy;
+mod pull;
+mod push;
+mod quirks;
+mod range;
+mod realm;
+mod redirect;
+mod registries_conf;
+mod retry;
+mod secret;
+mod settings;
+mod sync;
+mod throttle;
+mod tls;
+mod tls_report;
+mod token;
+mod transport;
+mod upload;
+
+use std::sync::Arc;
+
+use crate::content::{BlobContent, Fetched, ImageSink, ImageSource, Lookup, Unverified};
+use crate::failure::Failure;
+use crate::oci::{Descriptor, Digest, MediaType, Repository};
+use crate::progress::{Arrival, Event, Progress};
+use crate::registry::exchange::Exchange;
+
+pub use auth_store::{Kept, LoginFile};
+pub use certs_d::{CertsError, HostCertificates};
+pub use credentials::{Anonymous, AuthFile, AuthFiles, Credential, CredentialStore, Found};
+pub use error::RegistryError;
+pub use probe::{ApiAnswer, HostReport, LoginAnswer, PlaceReport, RateLimit, Resolved};
+pub use proxy::{BadProxy, Decision, ProxyRules, ProxyTexts, ProxyUrl};
+pub use registries_conf::{RegistriesConf, RegistriesConfError};
+pub use secret::Secret;
+pub use settings::{ClientCertificate, Limits, Mirror, RegistrySettings, TrustedCertificates};
+pub use tls_report::{CertificateReport, TlsReport, Vouched};
+
+/// All registries of a run: connections, tokens and pauses are shared by all copies of it.
+#[derive(Clone)]
+pub struct Registry(Arc<Exchange>);
+
+impl Registry {
+    /// Registries spoken to as `settings` say. Nothing is connected yet; certificates and keys are read and checked.
+    pub fn new(settings: RegistrySettings, progress: Arc<dyn Progress>) -> Result<Self, RegistryError> {
+        let exchange = Exchange::new(settings, progress)?;
+        if exchange.transport.without_store {
+            let text =
+                "this machine has no certificate store; the public authorities that come with octobundle are trusted";
+            exchange.progress.report(Event::Warning(text.into()));
+        }
+        for host in &exchange.settings.insecure_tls {
+            let text = format!(
+                "the certificate of `{host}` is not checked: anyone on the way can read and change what is sent"
+            );
+            exchange.progress.report(Event::Warning(text));
+        }
+        Ok(Self(Arc::new(exchange)))
+    }
+
+    /// Whether a registry holds a blob. One of another length than promised counts as absent.
+    pub async fn has_blob(&self, at: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+        Ok(self.0.has_blob(at, blob).await?)
+    }
+
+    /// The digest that a tag (or digest) has at the registry today; none if it is not there.
+    pub async fn document_digest(&self, at: &Repository, lookup: &Lookup) -> Result<Option<Digest>, Failure> {
+        Ok(self.0.document_digest(at, lookup).await?)
+    }
+
+    /// Asks the registry to take `blob` over from another of its repositories. False if it does not: then the blob has
+    /// to be uploaded.
+    pub async fn mount(&self, to: &Repository, from: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+        Ok(self.0.mount(to, from, blob).await?)
+    }
+}
+
+impl ImageSource for Registry {
+    async fn document(&self, at: &Repository, lookup: &Lookup) -> Result<Fetched, Failure> {
+        Ok(self.0.document(at, lookup).await?)
+    }
+
+    async fn blob(&self, at: &Repository, blob: &Descriptor, from: u64) -> Result<Unverified, Failure> {
+        Ok(self.0.blob(at, blob, from).await?)
+    }
+}
+
+impl ImageSink for Registry {
+    async fn put_blob<S: ImageSource>(&self, at: &Repository, content: BlobContent<S>) -> Result<Arrival, Failure> {
+        self.0.put_blob(at, content).await
+    }
+
+    async fn adopt(&self, at: &Repository, from: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
+        self.mount(at, from, blob).await
+    }
+
+    async fn put_document(
+        &self,
+        at: &Repository,
+        lookup: &Lookup,
+        media_type: &MediaType,
+        raw: &[u8],
+    ) -> Result<(), Failure> {
+        Ok(self.0.put_document(at, lookup, media_type, raw).await?)
+    }
+}

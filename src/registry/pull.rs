@@ -1,0 +1,159 @@
+//! Documents and blobs from a registry.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use crate::content::{Fetched, Lookup, MAX_DOCUMENT_BYTES, Unverified};
+use crate::oci::{Descriptor, Digest, Document, DocumentError, MediaType, Repository};
+use crate::progress::Event;
+use crate::registry::answer::{page, whole_body};
+use crate::registry::auth::Access;
+use crate::registry::download::Download;
+use crate::registry::endpoint::{Endpoint, shown_host};
+use crate::registry::error::RegistryError;
+use crate::registry::exchange::{Answer, Call, Exchange};
+use crate::registry::sync::lock;
+
+pub(super) fn manifest_name(at: &Repository, lookup: &Lookup) -> String {
+    format!("manifest `{lookup}` of `{at}`")
+}
+
+pub(super) fn blob_name(at: &Repository, digest: Digest) -> String {
+    format!("blob {digest} of `{at}`")
+}
+
+/// All kinds of documents that we read. Registries convert or refuse what is not listed.
+pub(super) fn accepted_documents() -> HeaderValue {
+    let kinds =
+        [MediaType::OCI_INDEX, MediaType::OCI_MANIFEST, MediaType::DOCKER_LIST, MediaType::DOCKER_MANIFEST].join(", ");
+    HeaderValue::from_str(&kinds).expect("media types are plain text")
+}
+
+/// Whether headers tell where the body ends.
+fn states_length(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)
+}
+
+impl Exchange {
+    /// Asks the mirrors of `at` in their order and then its own host, until one has what `ask` asks for.
+    async fn first_of<T, F>(&self, at: &Repository, ask: impl Fn(Endpoint) -> F) -> Result<T, RegistryError>
+    where
+        F: Future<Output = Result<T, RegistryError>>,
+    {
+        let mut endpoints = Endpoint::all_of(at, &self.settings)?;
+        let origin = endpoints.pop().expect("the repository's own host is the last");
+        for mirror in endpoints {
+            let host = mirror.host().to_string();
+            if lock(&self.left_out).contains(&host) {
+                continue;
+            }
+            match ask(mirror).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => self.leave_out(&host, &error),
+            }
+        }
+        ask(origin).await
+    }
+
+    /// A mirror that does not have or give one image may have the next; one that does not work costs its time only
+    /// once.
+    fn leave_out(&self, host: &str, error: &RegistryError) {
+        let about_this_image = matches!(
+            error.inner(),
+            RegistryError::NotFound { .. } | RegistryError::Denied { .. } | RegistryError::LoginMissing { .. }
+        );
+        if !about_this_image && lock(&self.left_out).insert(host.to_owned()) {
+            self.progress.report(Event::Warning(format!("the mirror `{host}` is left out from now on: {error}")));
+        }
+    }
+
+    pub(super) async fn document(&self, at: &Repository, lookup: &Lookup) -> Result<Fetched, RegistryError> {
+        self.first_of(at, |endpoint| async move { self.document_from(&endpoint, lookup).await }).await
+    }
+
+    async fn document_from(&self, endpoint: &Endpoint, lookup: &Lookup) -> Result<Fetched, RegistryError> {
+        let what = manifest_name(&endpoint.repository, lookup);
+        if !endpoint.takes(lookup) {
+            return Err(RegistryError::NotFound { host: endpoint.host().to_string(), what, said: String::new() });
+        }
+        let access = Access::pull(&endpoint.repository);
+        let mut call = Call::new(Method::GET, endpoint.manifest(lookup), endpoint, access, &what);
+        call.headers.insert(ACCEPT, accepted_documents());
+        let mut budget = self.budget();
+        loop {
+            let error = match self.whole_document(&call, lookup).await {
+                Ok(document) => {
+                    let answered_by = endpoint.repository.clone();
+                    return Ok(Fetched { document, answered_by, insecure: endpoint.insecure });
+                }
+                Err(error) => error,
+            };
+            // A cache on the way may hold something stale; once it is asked to look again.
+            let first = !call.headers.contains_key(CACHE_CONTROL);
+            let doubtful = match error.inner() {
+                RegistryError::OtherContent { .. } => true,
+                RegistryError::NotFound { .. } => self.transport.is_proxied(&call.url),
+                _ => false,
+            };
+            if first && doubtful {
+                call.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            } else {
+                self.pause(error, &mut budget).await?;
+            }
+        }
+    }
+
+    async fn whole_document(&self, call: &Call<'_>, lookup: &Lookup) -> Result<Document, RegistryError> {
+        let Answer { response, url, .. } = self.attempt(call, &[StatusCode::OK]).await?;
+        let (host, what) = (shown_host(&url), &call.what);
+        let (status, headers) = (response.status(), response.headers().clone());
+        let explain = |error| self.transport.explain(error, &url, what);
+        let body = whole_body(response, MAX_DOCUMENT_BYTES, self.settings.limits.stall, explain, &host, what).await?;
+        if let Lookup::Digest(expected) = lookup {
+            let got = Digest::of(&body);
+            if got != *expected {
+                if let Some(page) = page(status, &headers, &body, &host, what) {
+                    return Err(page);
+                }
+                let (what, got) = (what.clone(), got.to_string());
+                return Err(RegistryError::OtherContent { host, what, expected: *expected, got });
+            }
+        } else if let Some(page) = page(status, &headers, &body, &host, what) {
+            return Err(page);
+        }
+        let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        Document::parse(body, kind).map_err(|source| {
+            let what = what.clone();
+            match source {
+                // The end of the connection was the only sign that it had ended.
+                DocumentError::Json(why) if !states_length(&headers) => {
+                    RegistryError::Broken { host, what, source: why.into() }
+                }
+                source => RegistryError::Document { host, what, source },
+            }
+        })
+    }
+
+    /// The blob's bytes behind `from`.
+    pub(super) async fn blob(
+        self: &Arc<Self>,
+        at: &Repository,
+        blob: &Descriptor,
+        from: u64,
+    ) -> Result<Unverified, RegistryError> {
+        if from > 0 && from >= blob.size {
+            return Ok(Unverified::from_bytes(Bytes::new()));
+        }
+        // Asked for from its start again, what came before was not what was promised: no cache should answer.
+        let again = from == 0 && !lock(&self.begun).insert(blob.digest);
+        let download = self.first_of(at, |endpoint| async move {
+            let mut download = Download::new(self.clone(), endpoint, blob.clone(), from, again);
+            download.open().await?;
+            Ok(download)
+        });
+        Ok(download.await?.into_stream())
+    }
+}

@@ -1,0 +1,334 @@
+//! `octobundle doctor`: names every host, what is on the way to it, and what to do about each problem.
+
+#[path = "support/proxy.rs"]
+mod proxy;
+mod support;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use base64::Engine as _;
+use proxy::Proxy;
+use serde_json::Value;
+use support::authority::Authority;
+use support::cli::{Output, Run, Site};
+use support::images::TestImage;
+use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
+use support::real::{RealProxy, RealRegistry, Setup};
+
+const USER: &str = "jo";
+const PASSWORD: &str = "CANARY-password";
+const PROXY_PASSWORD: &str = "CANARY-proxy";
+
+/// Where a server of the tests listens.
+fn address(host: &str) -> SocketAddr {
+    host.parse().unwrap()
+}
+
+fn url(proxy: &Proxy) -> String {
+    format!("http://{}", proxy.host())
+}
+
+fn url_with(proxy: &Proxy, user: &str, password: &str) -> String {
+    format!("http://{user}:{password}@{}", proxy.host())
+}
+
+fn image() -> TestImage {
+    TestImage::new("tools/agent:1").layer(b"hello")
+}
+
+fn site_for(hosts: &[&str]) -> Site {
+    let site = Site::new();
+    let mut text = "schema: octobundle/v1\nrelease: sample-1\ntitle: A sample\nimages:\n".to_owned();
+    for host in hosts {
+        writeln!(text, "  - image: {host}/tools/agent:1\n    role: infrastructure").unwrap();
+    }
+    site.write("release.yaml", text);
+    site
+}
+
+fn login_for(site: &Site, host: &str) {
+    let pair = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    site.write(".docker/config.json", format!(r#"{{"auths": {{"{host}": {{"auth": "{pair}"}}}}}}"#));
+}
+
+fn doctor(site: &Site) -> Run {
+    site.octobundle(["doctor", "release.yaml", "-vvv"])
+}
+
+/// Runs to the end; no secret may be in what is said.
+#[track_caller]
+fn discreetly(run: Run) -> Output {
+    let output = run.run();
+    let said = format!("{}{}", output.stdout, output.stderr);
+    let pair = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
+    assert!(!said.contains("CANARY") && !said.contains(&pair), "{said}");
+    output
+}
+
+#[track_caller]
+fn examined(run: Run, code: i32) -> Value {
+    discreetly(run.arg("--json")).assert_code(code).json()
+}
+
+fn host<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let hosts = report["hosts"].as_array().unwrap();
+    hosts.iter().find(|host| host["host"] == name).unwrap_or_else(|| panic!("{name}: {report:#}"))
+}
+
+fn problems(report: &Value) -> Vec<String> {
+    let all = report["problems"].as_array().unwrap().iter();
+    all.map(|problem| format!("{} | {} | {}", problem["class"], problem["messages"], problem["help"])).collect()
+}
+
+#[test]
+fn a_job_that_would_run_is_told_so() {
+    let (source, target) = (MemoryRegistry::start(), MemoryRegistry::start());
+    source.add(&image());
+    let site = site_for(&[&source.host()]);
+    let arguments = ["--registry", &target.host(), "-o", "out.tar"];
+    let report = examined(doctor(&site).args(arguments), 0);
+    assert_eq!(report["would_run"], true);
+    assert_eq!(host(&report, &source.host())["roles"], serde_json::json!(["source"]));
+    assert_eq!(host(&report, &target.host())["roles"], serde_json::json!(["target"]));
+    assert_eq!(host(&report, &source.host())["addresses"], serde_json::json!(["127.0.0.1"]));
+    assert_eq!(host(&report, &source.host())["route_reason"], "no proxy is set for http");
+    assert_eq!(host(&report, &source.host())["login_accepted"], false);
+    assert_eq!(report["images"][0]["state"], "found");
+    assert!(report["output"]["free_bytes"].as_u64().unwrap() > 0);
+    let output = discreetly(doctor(&site).args(arguments)).assert_ok();
+    assert!(output.stdout.ends_with("\nthe job would run\n"), "{}", output.stdout);
+    assert!(output.stdout.contains("direct: no proxy is set"), "{}", output.stdout);
+    // It looked, and moved nothing.
+    assert!(source.requests().iter().all(|request| !request.path.contains("/blobs/") && request.method != "POST"));
+    assert!(target.requests().iter().all(|request| request.method == "GET"));
+    assert!(!site.path("out.tar").exists());
+}
+
+#[test]
+fn sec_22_the_chain_and_who_vouches_for_it_are_shown() {
+    let authority = Authority::new();
+    let setup = Setup { login: Some((USER, PASSWORD)), tls: Some(&authority), clients: None };
+    let Some(registry) = RealRegistry::with(&setup) else { return };
+    let name = format!("0.0.0.0:{}", registry.port());
+    let site = Site::new();
+    let ca = site.write("ca.pem", authority.certificate());
+    login_for(&site, &name);
+    let doctor = || site.octobundle(["doctor", "--registry", &name, "-vvv"]);
+
+    let report = examined(doctor(), 5);
+    let tls = &host(&report, &name)["tls"];
+    assert_eq!((&tls["vouched_by"], &tls["intercepted"]), (&"nobody".into(), &"no".into()));
+    assert_eq!(tls["chain"][0]["issuer"], "octobundle tests");
+    assert!(problems(&report)[0].contains("--ca FILE"), "{report:#}");
+
+    let report = examined(doctor().args(["--ca", "ca.pem"]), 0);
+    let found = host(&report, &name);
+    assert_eq!(found["tls"]["vouched_by"], "file");
+    assert_eq!(found["tls"]["file"], fs::canonicalize(&ca).unwrap().to_str().unwrap());
+    assert_eq!(found["login_accepted"], true);
+    let login = format!("`{}`, entry `{name}`", site.path(".docker/config.json").display());
+    assert_eq!(found["login"], login.as_str());
+
+    let report = examined(doctor().env("SSL_CERT_FILE", &ca), 0);
+    assert_eq!(host(&report, &name)["tls"]["vouched_by"], "system-store");
+    let report = examined(doctor().arg("--tls-verify=false"), 0);
+    assert_eq!(host(&report, &name)["tls"]["vouched_by"], "unchecked");
+    assert!(problems(&report)[0].starts_with("null | ") && problems(&report)[0].contains("not checked"), "{report:#}");
+
+    let output = discreetly(doctor().args(["--ca", "ca.pem"])).assert_ok();
+    assert!(output.stdout.contains("signed by octobundle tests, until 4096-01-01"), "{}", output.stdout);
+}
+
+#[test]
+fn a_proxy_that_opens_tls_is_named_as_such() {
+    // Docker Hub, as the tests' own proxy plays it: nothing leaves this machine.
+    let registry = MemoryRegistry::start();
+    registry.add(&image());
+    let authority = Authority::new();
+    let pem = authority.certificate();
+    let hosts = vec![("registry-1.docker.io", address(&registry.host()))];
+    let proxy = Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() });
+    let site = site_for(&["docker.io"]);
+    site.write("proxy-ca.pem", pem);
+    let run = || doctor(&site).env("HTTPS_PROXY", url_with(&proxy, "px", PROXY_PASSWORD));
+
+    let report = examined(run(), 5);
+    assert_eq!(host(&report, "docker.io")["tls"]["intercepted"], "yes");
+    let problem = &problems(&report)[0];
+    assert!(problem.contains("opens TLS: it signs as `octobundle tests`"), "{problem}");
+    assert!(problem.contains(&url(&proxy)) && problem.contains("--ca FILE"), "{problem}");
+    assert_eq!(report["images"][0]["state"], "not-asked");
+
+    let report = examined(run().args(["--ca", "proxy-ca.pem"]), 0);
+    let found = host(&report, "docker.io");
+    assert_eq!((&found["tls"]["intercepted"], &found["tls"]["vouched_by"]), (&"yes".into(), &"file".into()));
+    assert_eq!(found["proxy"], url(&proxy));
+    assert_eq!(found["addresses"], serde_json::json!([]));
+    assert!(problems(&report)[0].contains("reads along"), "{report:#}");
+    let output = discreetly(run().args(["--ca", "proxy-ca.pem"])).assert_ok();
+    assert!(output.stdout.contains("looked up by the proxy"), "{}", output.stdout);
+    assert!(output.stdout.contains("the https proxy is set"), "{}", output.stdout);
+}
+
+#[test]
+fn a_private_authority_behind_a_proxy_may_be_the_proxys() {
+    let registry = MemoryRegistry::start();
+    registry.add(&image());
+    let authority = Authority::new();
+    let pem = authority.certificate();
+    let hosts = vec![("registry.test", address(&registry.host()))];
+    let proxy = Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() });
+    let site = site_for(&["registry.test"]);
+    site.write("ca.pem", pem);
+    let report = examined(doctor(&site).args(["--ca", "ca.pem", "--proxy", &url(&proxy)]), 0);
+    assert_eq!(host(&report, "registry.test")["tls"]["intercepted"], "possibly");
+}
+
+#[test]
+fn squid_with_a_password_is_named_and_its_refusal_explained() {
+    let Some(proxy) = RealProxy::squid(Some(("px", PROXY_PASSWORD))) else { return };
+    let authority = Authority::new();
+    let setup = Setup { login: Some((USER, PASSWORD)), tls: Some(&authority), clients: None };
+    let Some(registry) = RealRegistry::with(&setup) else { return };
+    let name = format!("registry.test:{}", registry.port());
+    let site = Site::new();
+    site.write("ca.pem", authority.certificate());
+    login_for(&site, &name);
+    let doctor = |url: String| {
+        site.octobundle(["doctor", "--registry", &name, "--ca", "ca.pem", "-vvv"]).env("HTTPS_PROXY", url)
+    };
+    let report = examined(doctor(proxy.url_with("px", PROXY_PASSWORD)), 0);
+    assert_eq!(host(&report, &name)["proxy"], proxy.url());
+    assert_eq!(host(&report, &name)["login_accepted"], true);
+    let report = examined(doctor(proxy.url()), 4);
+    assert!(problems(&report)[0].contains("407"), "{report:#}");
+}
+
+#[test]
+fn a_credential_helper_is_named_as_the_source_of_the_login() {
+    let access = Access::Basic { user: USER.into(), password: PASSWORD.into() };
+    let registry = MemoryRegistry::with(Options { access, ..Options::default() });
+    registry.add(&image());
+    let site = site_for(&[&registry.host()]);
+    let script = format!("#!/bin/sh\ncat >/dev/null\necho '{{\"Username\":\"{USER}\",\"Secret\":\"{PASSWORD}\"}}'\n");
+    let helper = site.write("bin/docker-credential-test", script);
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    site.write(".docker/config.json", r#"{"credsStore": "test"}"#);
+    let path = format!("{}:/usr/bin:/bin", site.path("bin").display());
+    let report = examined(doctor(&site).env("PATH", &path), 0);
+    let login = host(&report, &registry.host())["login"].as_str().unwrap().to_owned();
+    assert!(login.starts_with("the credential helper `test` named in"), "{login}");
+    // One that does not work is a problem with a way to try it by hand.
+    site.write("bin/docker-credential-test", "#!/bin/sh\nexit 3\n");
+    let report = examined(doctor(&site).env("PATH", &path), 4);
+    assert!(problems(&report)[0].contains("docker-credential-test get"), "{report:#}");
+}
+
+#[test]
+fn a_missing_and_a_wrong_login_are_told_apart() {
+    let access = Access::Basic { user: USER.into(), password: PASSWORD.into() };
+    let registry = MemoryRegistry::with(Options { access, ..Options::default() });
+    registry.add(&image());
+    let site = site_for(&[&registry.host()]);
+    let report = examined(doctor(&site), 4);
+    assert!(problems(&report)[0].contains("wants a login"), "{report:#}");
+    assert!(problems(&report)[0].contains(&format!("octobundle login {}", registry.host())), "{report:#}");
+    let pair = base64::prelude::BASE64_STANDARD.encode("jo:CANARY-wrong");
+    let auths = format!(r#"{{"auths": {{"{}": {{"auth": "{pair}"}}}}}}"#, registry.host());
+    site.write(".docker/config.json", auths);
+    registry.forget_requests();
+    let report = examined(doctor(&site), 4);
+    assert!(problems(&report)[0].contains("refused the login from"), "{report:#}");
+    let tried = registry.requests().iter().filter(|request| request.authorized()).count();
+    assert_eq!(tried, 1, "registries lock accounts");
+}
+
+#[test]
+fn an_image_that_is_not_there_is_found_out_before_the_job() {
+    let registry = MemoryRegistry::start();
+    let site = site_for(&[&registry.host()]);
+    let report = examined(doctor(&site), 6);
+    assert_eq!(report["images"][0]["state"], "failed");
+    assert!(problems(&report)[0].contains("does not have manifest"), "{report:#}");
+    let output = discreetly(doctor(&site)).assert_code(6);
+    assert!(output.stdout.ends_with("the job would not run: not-found (exit code 6)\n"), "{}", output.stdout);
+}
+
+#[test]
+fn a_mirror_that_fails_is_no_obstacle_while_another_place_has_the_image() {
+    let (empty, own) = (MemoryRegistry::start(), MemoryRegistry::start());
+    own.add(&image());
+    let site = site_for(&[&own.host()]);
+    let mirror = format!("{}={}", own.host(), empty.host());
+    let report = examined(doctor(&site).args(["--mirror", &mirror]), 0);
+    assert_eq!(host(&report, &empty.host())["roles"], serde_json::json!(["mirror"]));
+    assert_eq!(report["images"][0]["from"], format!("{}/tools/agent", own.host()));
+    // A dead one neither; it is told.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let report = examined(doctor(&site).args(["--mirror", &format!("{}={nobody}", own.host())]), 0);
+    let problem = &problems(&report)[0];
+    assert!(problem.starts_with("null | ") && problem.contains("no connection to"), "{problem}");
+}
+
+#[test]
+fn docker_hubs_rate_limit_is_read_and_weighed() {
+    let registry = MemoryRegistry::start();
+    registry.add(&image());
+    let site = site_for(&[&registry.host()]);
+    let said = |remaining: &str| {
+        registry.fault(
+            Fault::on("HEAD", "/manifests/")
+                .answer(200)
+                .header("ratelimit-limit", "100;w=21600")
+                .header("ratelimit-remaining", &format!("{remaining};w=21600")),
+        );
+    };
+    said("76");
+    let report = examined(doctor(&site), 0);
+    let limit = &host(&report, &registry.host())["rate_limit"];
+    assert_eq!(limit, &serde_json::json!({"limit": 100, "remaining": 76, "window_seconds": 21_600}));
+    said("0");
+    let report = examined(doctor(&site), 12);
+    let problem = &problems(&report)[0];
+    assert!(problem.contains("0 of 100 images") && problem.contains("--max-wait"), "{problem}");
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told() {
+    let registry = MemoryRegistry::start();
+    registry.add(&image());
+    registry.fault(Fault::on("GET", "/v2/").answer(200).header("date", "Tue, 14 Nov 2023 22:13:20 GMT"));
+    let site = site_for(&[&registry.host()]);
+    let report = examined(doctor(&site), 0);
+    assert!(problems(&report)[0].contains("clock is"), "{report:#}");
+    assert!(host(&report, &registry.host())["clock_difference_seconds"].as_i64().unwrap() < -300);
+}
+
+#[test]
+fn a_place_that_cannot_take_the_bundle_is_told() {
+    let registry = MemoryRegistry::start();
+    registry.add(&image());
+    let site = site_for(&[&registry.host()]);
+    site.write("there.tar", "an older one");
+    for (output, code) in [("there.tar", 9), ("missing/out.tar", 9)] {
+        let run = doctor(&site).args(["-o", output, "--json"]).run();
+        let report = run.json();
+        assert_eq!(report["would_run"], false, "{report:#}");
+        assert!(problems(&report)[0].contains(output.split('/').next().unwrap()), "{report:#}");
+        assert_ne!(report["problems"][0]["help"], Value::Null, "{report:#}");
+        assert_ne!(run.code, Some(0), "{code}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_used_end_it_at_once() {
+    let site = site_for(&["reg.corp"]);
+    let conf = site.write("blocked.conf", "[[registry]]\nlocation = \"reg.corp\"\nblocked = true\n");
+    let output = discreetly(doctor(&site).env("CONTAINERS_REGISTRIES_CONF", conf)).assert_code(3);
+    assert!(output.stderr.contains("blocked.conf"), "{}", output.stderr);
+    let output = discreetly(site.octobundle(["doctor"])).assert_code(2);
+    assert!(output.stderr.contains("octobundle doctor octoperf"), "{}", output.stderr);
+}

@@ -1,0 +1,6 @@
+//! Servers that mean harm.
+
+mod content;
+mod leaks;
+mod limits;
+mod parties;

@@ -1,0 +1,327 @@
+//! Compares the tables of `docs/json.md` with what the commands print: every field listed occurs, and no other.
+
+#[path = "support/proxy.rs"]
+mod proxy;
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::Path;
+
+use proxy::Proxy;
+use serde_json::Value;
+use support::authority::Authority;
+use support::cli::{Output, Site};
+use support::images::{Sample as _, TestImage, TestIndex};
+use support::memory_registry::{Fault, MemoryRegistry};
+use support::real::Podman;
+
+/// Field → type, as a table of the document has them.
+type Fields = BTreeMap<String, String>;
+
+/// The document's tables, by the heading or the bold words before them.
+fn tables() -> BTreeMap<String, Fields> {
+    let mut tables: BTreeMap<String, Fields> = BTreeMap::new();
+    let mut name = String::new();
+    for line in include_str!("../docs/json.md").lines() {
+        if let Some(heading) = line.strip_prefix("##") {
+            heading.trim_start_matches(['#', ' ']).replace('`', "").clone_into(&mut name);
+        } else if let Some(bold) = line.split("**").nth(1) {
+            bold.clone_into(&mut name);
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let mut cells = row.split('|').map(str::trim);
+            let field = cells.next().unwrap_or_default().trim_matches('`').to_owned();
+            let kind = cells.next().expect("a row has a type").to_owned();
+            tables.entry(name.clone()).or_default().insert(field, kind);
+        }
+    }
+    tables
+}
+
+/// The fields of a table, with those of shared parts written out.
+fn documented(name: &str) -> Fields {
+    let tables = tables();
+    let table = tables.get(name).unwrap_or_else(|| panic!("no table `{name}`"));
+    let mut fields = Fields::new();
+    for (field, kind) in table {
+        let (inner, outer) = kind.strip_prefix("list of ").map_or((kind.as_str(), ""), |inner| (inner, "[]"));
+        match tables.get(inner) {
+            Some(part) => {
+                let kind = if outer.is_empty() { "object" } else { "list" };
+                fields.insert(field.clone(), kind.to_owned());
+                fields.extend(part.iter().map(|(name, kind)| (format!("{field}{outer}.{name}"), kind.clone())));
+            }
+            None => drop(fields.insert(field.clone(), kind.clone())),
+        }
+    }
+    fields
+}
+
+/// Notes every field of a value below `prefix`, with its type.
+fn note(value: &Value, prefix: &str, seen: &mut Fields) {
+    for (key, value) in value.as_object().expect("an object") {
+        let name = format!("{prefix}{key}");
+        let kind = match value {
+            Value::String(_) => "text",
+            Value::Number(_) => "number",
+            Value::Bool(_) => "true or false",
+            Value::Object(_) => "object",
+            Value::Array(entries) if entries.iter().any(Value::is_object) => "list",
+            Value::Array(entries) if entries.iter().any(Value::is_string) => "list of text",
+            Value::Array(_) => "empty",
+            Value::Null => "null",
+        };
+        if value.is_object() {
+            note(value, &format!("{name}."), seen);
+        }
+        for entry in value.as_array().into_iter().flatten().filter(|entry| entry.is_object()) {
+            note(entry, &format!("{name}[]."), seen);
+        }
+        // An empty list says nothing about its type.
+        if kind != "empty" || !seen.contains_key(&name) {
+            seen.insert(name, kind.to_owned());
+        }
+    }
+}
+
+/// Compares the results of a command with its table.
+#[track_caller]
+fn assert_documented(table: &str, command: &str, results: &[Value]) {
+    let mut seen = Fields::new();
+    for result in results {
+        assert_eq!((&result["schema_version"], &result["command"]), (&1.into(), &command.into()));
+        note(result, "", &mut seen);
+    }
+    seen.remove("schema_version");
+    seen.remove("command");
+    seen.remove("error");
+    compare(table, &seen);
+}
+
+#[track_caller]
+fn compare(table: &str, seen: &Fields) {
+    let documented = documented(table);
+    let names = |fields: &Fields| fields.keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(names(&documented), names(seen), "left: the table `{table}`, right: what was printed");
+    for (field, kind) in &documented {
+        let printed = &seen[field];
+        assert!(printed == kind || printed == "empty", "`{field}` of `{table}` is {printed}, documented is {kind}");
+    }
+}
+
+/// A vendor with a release whose lock has every field, and a bundle of it.
+struct Sample {
+    vendor: MemoryRegistry,
+    private: MemoryRegistry,
+    site: Site,
+    agent: TestImage,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let (vendor, private, site) = (MemoryRegistry::start(), MemoryRegistry::start(), Site::new());
+        let agent = TestImage::new("octoperf/docker-agent:1").docker().random_layer(1, 200_000).layer(b"agent");
+        let image = |layer: &[u8]| TestImage::new("-:-").layer(layer);
+        let many = TestIndex::new("octoperf/many:1")
+            .image(image(b"one"))
+            .image(image(b"two").platform("linux/arm64"))
+            .image(image(b"three").platform("linux/s390x"));
+        let tools = TestIndex::new("octoperf/tools:1").image(agent.clone().layer(b"tools")).attested();
+        let names = [vendor.add(&agent), vendor.add(&many), vendor.add(&tools)];
+        let manifest = format!(
+            "schema: octobundle/v1\nrelease: sample-1\ntitle: A sample\nimages:\n\
+             \x20 - {{image: '{}', role: agent, groups: [agent]}}\n\
+             \x20 - {{image: '{}', role: tool, platforms: [linux/amd64, linux/arm64]}}\n\
+             \x20 - {{image: '{}', role: tool, platforms: all}}\n",
+            names[0], names[1], names[2]
+        );
+        site.write("release.yaml", manifest);
+        site.write("token", "a-token");
+        let sample = Self { vendor, private, site, agent };
+        sample.run("pull release.yaml -o bundle.tar").assert_ok();
+        sample
+    }
+
+    fn run(&self, command: &str) -> Output {
+        self.site.octobundle(command.split_whitespace()).run()
+    }
+
+    fn json(&self, command: &str, code: i32) -> Value {
+        self.run(&format!("{command} --json")).assert_code(code).json()
+    }
+
+    fn layer_digest(&self) -> String {
+        let manifest = self.agent.content().root().json();
+        manifest["layers"][0]["digest"].as_str().expect("digests are text").to_owned()
+    }
+}
+
+#[test]
+fn json_of_releases_is_as_documented() {
+    let releases = Site::new().octobundle(["releases", "--json"]).run().assert_ok().json();
+    assert_documented("releases", "releases", &[releases]);
+}
+
+#[test]
+fn json_of_resolve_and_inspect_is_as_documented() {
+    let sample = Sample::new();
+    for command in ["resolve release.yaml", "inspect bundle.tar"] {
+        let name = command.split(' ').next().expect("it has a first word");
+        assert_documented("resolve and inspect", name, &[sample.json(command, 0)]);
+    }
+}
+
+#[test]
+fn json_of_pull_is_as_documented() {
+    let sample = Sample::new();
+    let whole = sample.json("pull release.yaml -o whole.tar", 0);
+    sample.vendor.remove_blob(&sample.layer_digest());
+    let partial = sample.json("pull release.yaml -o partial.tar", 10);
+    assert_eq!((&whole["complete"], &partial["complete"]), (&true.into(), &false.into()));
+    assert_documented("pull", "pull", &[whole, partial]);
+}
+
+#[test]
+fn json_of_push_is_as_documented() {
+    let sample = Sample::new();
+    let push = format!("push bundle.tar --registry {}/tools", sample.private.host());
+    let states = |report: &Value| {
+        let images = report["images"].as_array().expect("it is a list").clone();
+        images.iter().map(|image| image["state"].as_str().expect("it is text").to_owned()).collect::<BTreeSet<_>>()
+    };
+    let planned = sample.json(&format!("{push} --dry-run"), 0);
+    sample.private.fault(Fault::on("POST", "/tools/octoperf/many/blobs/uploads/").times(1_000).answer(403));
+    let partial = sample.json(&push, 10);
+    let again = sample.json(&push, 10);
+    let mut seen = states(&planned);
+    seen.extend(states(&partial).into_iter().chain(states(&again)));
+    assert_eq!(seen, ["to-push", "pushed", "incomplete", "present"].map(str::to_owned).into());
+    assert_documented("push", "push", &[planned, partial, again]);
+}
+
+#[test]
+fn json_of_verify_is_as_documented() {
+    let sample = Sample::new();
+    let mut bytes = sample.site.read("bundle.tar");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes.push(0);
+    sample.site.write("damaged.tar", bytes);
+    let results = [sample.json("verify bundle.tar", 0), sample.json("verify damaged.tar", 7)];
+    assert_documented("verify", "verify", &results);
+}
+
+#[test]
+fn json_of_render_is_as_documented() {
+    let sample = Sample::new();
+    let about = "--registry reg.corp/x --server-url https://octoperf.corp --name agent-1 --token-file token";
+    let report = sample.json(&format!("render agent bundle.tar {about}"), 0);
+    assert_documented("render agent", "render agent", &[report]);
+}
+
+#[test]
+fn json_of_load_is_as_documented() {
+    let Some(podman) = Podman::new() else { return };
+    let sample = Sample::new();
+    // octobundle asks this socket before the command, and it would be the host's own.
+    if Path::new("/run/podman/podman.sock").exists() {
+        writeln!(std::io::stderr(), "SKIPPED: podman of this host listens on its socket")
+            .expect("stderr can be written");
+        return;
+    }
+    let folder = podman.wrapper().parent().expect("a file is in a folder").to_owned();
+    let load = "load bundle.tar --engine podman --registry reg.corp:5000/tools --json";
+    let run = sample
+        .site
+        .octobundle(load.split(' '))
+        .env("PATH", format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", folder.display()));
+    assert_documented("load", "load", &[run.run().assert_ok().json()]);
+}
+
+#[test]
+fn json_of_doctor_is_as_documented() {
+    // Docker Hub, as the tests' own proxy plays it: nothing leaves this machine.
+    let sample = Sample::new();
+    let (hub, authority) = (MemoryRegistry::start(), Authority::new());
+    hub.add(&TestImage::new("tools/agent:1").layer(b"agent"));
+    let hosts = vec![("registry-1.docker.io", hub.host().parse().expect("it is an address"))];
+    let proxy = Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() });
+    let images = "images:\n  - {image: 'docker.io/tools/agent:1', role: agent}\n";
+    sample.site.write("hub.yaml", format!("schema: octobundle/v1\nrelease: hub-1\ntitle: Hub\n{images}"));
+    sample.site.write("ca.pem", authority.certificate());
+    let auths = r#"{"auths": {"docker.io": {"auth": "am86cHc="}}}"#;
+    sample.site.write(".docker/config.json", auths);
+    let limit = Fault::on("HEAD", "/manifests/").answer(200).header("ratelimit-limit", "100;w=21600");
+    let digest = format!("sha256:{}", "0".repeat(64));
+    hub.fault(limit.header("ratelimit-remaining", "0;w=21600").header("docker-content-digest", &digest));
+    let (private, proxy) = (sample.private.host(), proxy.host());
+    let doctor = format!("doctor hub.yaml --registry {private} -o out.tar --proxy {proxy} --ca ca.pem");
+    assert_documented("doctor", "doctor", &[sample.json(&doctor, 12)]);
+}
+
+#[test]
+fn json_of_config_is_as_documented() {
+    let sample = Sample::new();
+    sample.site.write("own.toml", "[registry.\"reg.corp\"]\nplain-http = true\n");
+    assert_documented("config", "config", &[sample.json("config --config own.toml --jobs 3", 0)]);
+}
+
+#[test]
+fn json_of_login_and_logout_is_as_documented() {
+    let sample = Sample::new();
+    let helper = sample.site.write("bin/docker-credential-x", "#!/bin/sh\ncat >/dev/null\n");
+    std::fs::set_permissions(helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    sample.site.write("kept.json", r#"{"credsStore": "x"}"#);
+    let host = sample.private.host();
+    let login = ["login", &host, "--username", "jo", "--password-stdin", "--json", "--authfile", "kept.json"];
+    let path = format!("{}:/usr/bin:/bin", sample.site.path("bin").display());
+    let login = sample.site.octobundle(login).env("PATH", path).input("secret").run().assert_ok().json();
+    assert_documented("login", "login", &[login]);
+    assert_documented("logout", "logout", &[sample.json(&format!("logout {host}"), 0)]);
+}
+
+#[test]
+fn errors_are_as_documented() {
+    let sample = Sample::new();
+    let line = |command: &str, code| {
+        let output = sample.run(&format!("{command} --json --progress none")).assert_code(code);
+        assert_eq!(output.stdout, "");
+        serde_json::from_str::<Value>(&output.stderr).unwrap_or_else(|error| panic!("{error}: {}", output.stderr))
+    };
+    assert_documented("Errors", "error", &[line("verify missing.tar", 6), line("verify release.yaml", 3)]);
+}
+
+#[test]
+fn progress_events_are_as_documented() {
+    let sample = Sample::new();
+    let mut seen: BTreeMap<String, Fields> = BTreeMap::new();
+    let mut listen = |command: &str| {
+        let stderr = sample.run(&format!("{command} --progress json")).assert_ok().stderr;
+        for line in stderr.lines().filter(|line| line.contains("\"event\"")) {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            note(&event, "", seen.entry(event["event"].as_str().expect("it is text").to_owned()).or_default());
+        }
+    };
+    sample.vendor.fault(Fault::on("GET", "/manifests/").answer(429).header("Retry-After", "1"));
+    let layer = sample.layer_digest();
+    sample.vendor.fault(Fault::on("GET", &layer).flip(100));
+    listen("pull release.yaml -o again.tar");
+    listen(&format!("push bundle.tar --registry {}/tools", sample.private.host()));
+
+    let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
+    assert_eq!(seen.keys().map(String::as_str).collect::<BTreeSet<_>>(), events.into());
+    for (event, mut fields) in seen {
+        fields.remove("event");
+        compare(&event, &fields);
+    }
+}
+
+#[test]
+fn every_table_of_the_document_is_compared() {
+    let tables: BTreeSet<String> = tables().into_keys().collect();
+    let results = ["releases", "resolve and inspect", "pull", "push", "verify", "load", "render agent", "Errors"];
+    let results = results.into_iter().chain(["doctor", "config", "login", "logout"]);
+    let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
+    let compared = results.chain(events).chain(["content", "image failure"]);
+    assert_eq!(tables, compared.map(str::to_owned).collect());
+}
