@@ -352,13 +352,15 @@ fn a_bundle_with_other_bytes_never_gets_a_name() {
 #[test]
 fn a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
     let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
-    let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 5_000_000);
+    // The last bytes must be unread yet when they change: more than both sides' sockets hold.
+    let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 24_000_000);
     let pushed = Pushed::into(slow, &[&image]);
     let (digest, bytes) = largest(&image);
     let place = place_in_bundle(&pushed, &bytes);
     let run = pushed.push().args(["--jobs", "1"]).spawn();
     until("it is being sent", || pushed.private.blob_bytes_received() > 100_000);
     flip(&pushed, place + bytes.len() as u64 - 10);
+    pushed.private.lift_pace();
     run.wait().assert_code(INTEGRITY);
     assert!(!pushed.private.blobs().contains(&digest));
     assert_eq!(tag_puts(&pushed.private), Vec::<String>::new());

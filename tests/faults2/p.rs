@@ -127,7 +127,7 @@ async fn p_04_an_answer_that_a_proxy_holds_back_is_waited_for() {
     let bytes = layer.clone();
     let server = Scripted::start(move |seen, _| {
         // Longer than a connection may stand still once bytes flow.
-        std::thread::sleep(Duration::from_millis(700));
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(700)));
         part_of(&bytes, seen)
     })
     .await;
@@ -136,9 +136,10 @@ async fn p_04_an_answer_that_a_proxy_holds_back_is_waited_for() {
 
     let limits = Limits { headers: Duration::from_millis(100), ..settings().limits };
     let hasty = RegistrySettings { limits, retry_for: Duration::from_millis(200), ..settings() };
-    let failure = registry(hasty).document(&repository(&server), &tag()).await.err().unwrap();
+    let mute = Scripted::start(|_, _| Reply::mute()).await;
+    let failure = registry(hasty).document(&repository(&mute), &tag()).await.err().unwrap();
     assert_eq!(failure.class(), ErrorClass::Network);
-    assert!(failure.to_string().contains(&server.host()) && failure.to_string().contains("manifest"), "{failure}");
+    assert!(failure.to_string().contains(&mute.host()) && failure.to_string().contains("manifest"), "{failure}");
 }
 
 #[tokio::test]

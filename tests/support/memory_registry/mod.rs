@@ -198,6 +198,11 @@ impl MemoryRegistry {
         self.requests().iter().filter(|request| request.is_upload()).map(|request| request.bytes_received).sum()
     }
 
+    /// From now on bodies move as fast as they can.
+    pub(crate) fn lift_pace(&self) {
+        self.shared.pace.lift();
+    }
+
     /// The largest number of blob bodies that moved at the same time.
     pub(crate) fn most_transfers_at_once(&self) -> usize {
         self.shared.journal.most_transfers_at_once()

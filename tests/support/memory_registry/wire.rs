@@ -1,7 +1,7 @@
 //! Bytes on their way in and out: counted, slowed down, cut or altered.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,18 +24,24 @@ const CHUNK: usize = 16 * 1024;
 
 /// One line for all bodies: each waits for its turn.
 pub(super) struct Pace {
-    bytes_per_second: Option<u64>,
+    /// 0 is as fast as it goes.
+    bytes_per_second: AtomicU64,
     free_at: Mutex<Option<Instant>>,
 }
 
 impl Pace {
     pub(super) fn new(bytes_per_second: Option<u64>) -> Self {
-        Self { bytes_per_second, free_at: Mutex::new(None) }
+        Self { bytes_per_second: AtomicU64::new(bytes_per_second.unwrap_or(0)), free_at: Mutex::new(None) }
+    }
+
+    pub(super) fn lift(&self) {
+        self.bytes_per_second.store(0, Ordering::SeqCst);
     }
 
     async fn pass(&self, bytes: usize) {
-        let Some(rate) = self.bytes_per_second else { return };
-        let takes = Duration::from_micros(bytes as u64 * 1_000_000 / rate);
+        let micros = bytes as u64 * 1_000_000;
+        let Some(takes) = micros.checked_div(self.bytes_per_second.load(Ordering::SeqCst)) else { return };
+        let takes = Duration::from_micros(takes);
         let until = {
             let mut free_at = self.free_at.lock().expect("a clock is never held across a panic");
             let until = free_at.map_or_else(Instant::now, |at| at.max(Instant::now())) + takes;
