@@ -17,7 +17,7 @@
 //!  decisions        plan
 //!  our input        manifest
 //!  ground           images · content · progress
-//!  words            oci · failure
+//!  words            oci · failure · wording
 //! ```
 //!
 //! # The words
@@ -51,4 +51,5 @@ pub mod progress;
 pub mod registry;
 pub mod render;
 pub mod transfer;
+pub mod wording;
 pub mod workflow;

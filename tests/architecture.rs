@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest layer first. A module may name only modules of lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["oci", "failure"],
+    &["oci", "failure", "wording"],
     &["progress"],
     &["images", "content"],
     &["manifest"],

@@ -19,7 +19,7 @@ use crate::cli::exit::{Outcome, class_name, exit_code};
 use crate::cli::input::{ReleaseArgs, usage};
 use crate::cli::push::target;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs};
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// Somebody is watching; a transfer waits longer for slow proxies.
 const SHORT_ANSWER: Duration = Duration::from_secs(20);

@@ -24,7 +24,6 @@ mod render;
 mod resolve;
 mod schema;
 mod settings;
-mod size;
 mod sourced;
 mod verify;
 

@@ -8,6 +8,7 @@ use anstyle::{AnsiColor, Style};
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::ImageRef;
 use octobundle::transfer::CopyFailure;
+pub(crate) use octobundle::wording::{plain, plain_json};
 use serde::Serialize;
 
 use crate::cli::exit::{Outcome, class_name, exit_code};
@@ -192,59 +193,4 @@ pub(crate) fn told(parsed: &clap::Error) -> ExitCode {
 /// Writes to stderr; when even that is closed there is nobody left to tell.
 fn message(text: &str) {
     drop(anstream::stderr().lock().write_all(text.as_bytes()));
-}
-
-/// Text that does nothing to a terminal: control characters, bidirectional overrides and invisible characters from
-/// servers and files are shown as escapes. Line ends stay.
-pub(crate) fn plain(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_harmless(c) { shown.push(c) } else { shown.extend(c.escape_unicode()) }
-    }
-    shown
-}
-
-/// The same for JSON, by JSON's own escapes: who parses it sees no difference.
-pub(crate) fn plain_json(json: &str) -> String {
-    let mut shown = String::with_capacity(json.len());
-    for c in json.chars() {
-        if is_harmless(c) {
-            shown.push(c);
-        } else {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(shown, "\\u{unit:04x}").expect("a String takes any text");
-            }
-        }
-    }
-    shown
-}
-
-fn is_harmless(c: char) -> bool {
-    c == '\n' || !(c.is_control() || is_invisible(c))
-}
-
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn foreign_text_does_nothing_to_a_terminal() {
-        let hostile = "a\x1b]52;c;x\x07b\r\u{202e}c\u{200b}\u{9b}d\x7f\t";
-        let shown = plain(hostile);
-        assert!(shown.chars().all(|c| !c.is_control() && !is_invisible(c)), "{shown:?}");
-        assert_eq!(plain("line\nnext ä"), "line\nnext ä");
-    }
-
-    #[test]
-    fn foreign_text_in_json_does_nothing_to_a_terminal_and_stays_the_same() {
-        let hostile = "a\x1b]52;c;x\x07b\r\u{202e}c\u{200b}\u{9b}d\x7f\t\u{e0041}ä";
-        let shown = plain_json(&serde_json::json!({ "title": hostile }).to_string());
-        assert!(shown.chars().all(|c| !c.is_control() && !is_invisible(c)), "{shown:?}");
-        let read: serde_json::Value = serde_json::from_str(&shown).unwrap();
-        assert_eq!(read["title"], hostile);
-    }
 }

@@ -12,7 +12,7 @@ use octobundle::oci::Digest;
 use octobundle::progress::{Arrival, Event, Phase, Progress};
 
 use crate::cli::output::{plain, plain_json};
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// How often a plain line is written while work goes on.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);

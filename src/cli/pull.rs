@@ -15,7 +15,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock, threads, usage};
 use crate::cli::output::ImageFailureReport;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// Fetch a release into one file.
 #[derive(clap::Args)]

@@ -16,7 +16,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::output::ImageFailureReport;
 use crate::cli::pull::outcome;
 use crate::cli::registry_args::{RegistryArgs, TransferArgs};
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// Send a bundle's images to a registry.
 #[derive(clap::Args)]

@@ -16,7 +16,7 @@ use crate::cli::access::{Access, Job};
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock_text, usage};
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// Show what would be pulled: digests, platforms, sizes.
 #[derive(clap::Args)]

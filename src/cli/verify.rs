@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
-use crate::cli::size::size;
+use octobundle::wording::size;
 
 /// Read a bundle and report everything that is wrong with it.
 #[derive(clap::Args)]
