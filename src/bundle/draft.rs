@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,11 +17,11 @@ use crate::bundle::error::BundleError;
 use crate::bundle::header::padding;
 use crate::bundle::journal::{Claims, Journal};
 use crate::bundle::layout::{Layout, Member, MemberPath};
-use crate::bundle::plain_file::{self, beside, folder_of};
+use crate::bundle::plain_file::{self, beside};
 use crate::bundle::positioned::{read_exact_at, write_all_at};
 use crate::bundle::running_sum::{Marks, RunningSum};
 use crate::bundle::space;
-use crate::content::{BlobContent, ImageSink, ImageSource, Lookup};
+use crate::content::{BlobContent, ImageSink, ImageSource, Lookup, Readers, folder_of, write_whole_by};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};
@@ -479,14 +479,7 @@ fn write_small(file: &File, layout: &Layout, documents: &BTreeMap<Digest, Bytes>
 fn write_checksum(output: &Path, sha256: &Digest) -> Result<(), BundleError> {
     let (path, partial) = (beside(output, ".sha256"), beside(output, ".sha256.partial"));
     let line = checksum_line(sha256, output.file_name().unwrap_or_default());
-    let mut file = plain_file::open(OpenOptions::new().write(true).create(true).truncate(false), "open", &partial)?;
-    let mut write = || -> io::Result<()> {
-        file.set_len(0)?;
-        file.write_all(&line)?;
-        file.sync_all()?;
-        fs::rename(&partial, &path)
-    };
-    write().map_err(BundleError::io("write", &path))
+    write_whole_by(&partial, &path, &line, Readers::Umask).map_err(BundleError::io("write", &path))
 }
 
 /// Names are bytes, which need not be text. One with a line break is written in escapes behind a backslash, as

@@ -13,11 +13,6 @@ pub(crate) fn beside(output: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The folder that a file stands in; the current one for a bare name.
-pub(crate) fn folder_of(output: &Path) -> &Path {
-    output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
 /// Opens a regular file; a link, pipe or device under that name is refused, neither followed nor waited for.
 pub(crate) fn open(options: &mut OpenOptions, action: &'static str, path: &Path) -> Result<File, BundleError> {
     #[cfg(unix)]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use crate::bundle::error::BundleError;
-use crate::bundle::plain_file::folder_of;
+use crate::content::folder_of;
 
 /// FAT32's largest file, 4 GiB less one byte.
 const FAT_LIMIT: u64 = u32::MAX as u64;

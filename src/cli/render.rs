@@ -1,11 +1,12 @@
 //! `octobundle render`.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use octobundle::bundle::Bundle;
+use octobundle::content::{Readers, write_whole};
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::ImageRef;
 use octobundle::plan::MirrorMap;
@@ -188,10 +189,5 @@ fn write_private(path: &Path, content: &EnvFile, replace: bool) -> Result<(), Fa
             "add `--replace`, or choose another place with `--env-file FILE`",
         ));
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Temporary files are made with mode 0600.
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    file.write_all(content.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    write_whole(path, content.as_bytes(), Readers::Owner).map_err(failed)
 }

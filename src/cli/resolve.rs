@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use octobundle::bundle::Layout;
+use octobundle::content::{Readers, write_whole};
 use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::images::{Lock, LockError, LockedImage};
 use octobundle::workflow;
@@ -155,18 +155,7 @@ fn is_lock(text: &[u8]) -> bool {
 
 /// Writes a lock in one step, in place of an older one.
 fn write_lock(path: &Path, lock: &Lock) -> Result<(), Failure> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let write = || -> std::io::Result<()> {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let mut file = builder.tempfile_in(folder)?;
-        file.write_all(lock.to_text().as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error| {
+    write_whole(path, lock.to_text().as_bytes(), Readers::Umask).map_err(|error| {
         Failure::new(ErrorClass::Disk, format!("failed to write the lock `{}`: {error}", path.display()))
             .with_help("choose another place with `--lock FILE`")
     })

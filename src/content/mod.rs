@@ -1,10 +1,13 @@
-//! Content on its way: unreadable when it arrives, readable once someone says what was promised about it.
+//! Content on its way: unreadable when it arrives, readable once someone says what was promised about it. And files that
+//! appear whole.
 
 mod store;
 mod verifying;
+mod whole_file;
 
 pub use store::{BlobContent, Fetched, ImageSink, ImageSource, Lookup};
 pub use verifying::{Mismatch, Unverified, VerifyingReader};
+pub use whole_file::{Readers, folder_of, write_whole, write_whole_by};
 
 /// The distribution specification asks registries to take image manifests of up to 4 MiB and no more; larger
 /// documents and configurations are refused.

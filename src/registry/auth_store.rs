@@ -2,7 +2,7 @@
 //! itself. What else stands in the file stays as it is.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,6 +10,7 @@ use serde::Serialize as _;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
+use crate::content::{Readers, folder_of, write_whole};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::Host;
 use crate::registry::auth_file::scope_of_key;
@@ -133,18 +134,12 @@ impl LoginFile {
     }
 
     fn write_whole(&self, file: &Map<String, Value>) -> io::Result<()> {
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        create_private(folder)?;
+        create_private(folder_of(&self.path))?;
         let mut text = Zeroizing::new(Vec::new());
         // With tabs, as docker writes it: who compares the file sees what changed.
         let form = serde_json::ser::PrettyFormatter::with_indent(b"\t");
         file.serialize(&mut serde_json::Serializer::with_formatter(&mut *text, form))?;
-        // A temporary file has mode 0600 from its first moment.
-        let mut beside = tempfile::NamedTempFile::new_in(folder)?;
-        beside.write_all(&text)?;
-        beside.as_file().sync_all()?;
-        beside.persist(&self.path)?;
-        Ok(())
+        write_whole(&self.path, &text, Readers::Owner)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::bundle::{ExistingOutput, check_output, free_space};
-use crate::content::Lookup;
+use crate::content::{Lookup, folder_of};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Digest, Host, ImageRef, Repository};
 use crate::plan::Target;
@@ -284,7 +284,7 @@ async fn look_at_image(registry: Arc<Registry>, image: ImageRef, dead: Arc<Vec<H
 }
 
 fn look_at_output(path: &Path) -> (Option<OutputDiagnosis>, Option<Problem>) {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let diagnosis = OutputDiagnosis { path: path.into(), free: free_space(folder).ok().flatten() };
     let problem = |failure: Failure| Problem {
         about: path.display().to_string(),
