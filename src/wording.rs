@@ -27,7 +27,8 @@ pub fn plain_json(json: &str) -> String {
     shown
 }
 
-fn is_harmless(c: char) -> bool {
+/// Whether a character does nothing to a terminal. Line ends do nothing.
+pub fn is_harmless(c: char) -> bool {
     c == '\n' || !(c.is_control() || is_invisible(c))
 }
 

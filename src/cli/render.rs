@@ -1,27 +1,22 @@
 //! `octobundle render`.
 
-use std::fs;
-use std::io;
+mod files;
+mod flags;
+
 use std::path::{Path, PathBuf};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use octobundle::bundle::Bundle;
-use octobundle::content::{Readers, write_whole};
-use octobundle::failure::{ErrorClass, Failure};
-use octobundle::oci::ImageRef;
-use octobundle::plan::MirrorMap;
-use octobundle::render::{
-    AgentCommand, AgentRequest, AgentToken, ContainerEngine, EnvFile, EnvName, EnvValue, agent_image,
-};
+use octobundle::failure::Failure;
+use octobundle::render::{Answers, FileMode, Given, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting};
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::input::{read_limited, usage};
-use crate::cli::push::TargetArgs;
-
-/// Tokens are some hundred characters.
-const MAX_TOKEN: u64 = 64 * 1024;
+use crate::cli::input::usage;
+use crate::cli::push::target;
+use crate::cli::render::files::{Elsewhere, write_all, write_one};
+use crate::cli::render::flags::SettingFlags;
 
 /// Print what starts agents from the private registry.
 #[derive(clap::Args)]
@@ -32,14 +27,14 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum What {
-    /// The command that starts one agent
+    /// What starts one agent, in the form that a site wants
     Agent(Box<AgentArgs>),
 }
 
-/// The command that starts one agent.
+/// What starts one agent, in the form that a site wants.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
   octobundle render agent octoperf.tar --registry reg.corp:5000/tools \\
       --server-url https://octoperf.corp --name agent-1 --token-file token
 
@@ -47,50 +42,39 @@ The token goes into the env-file (mode 0600) and never into the command.")]
 struct AgentArgs {
     /// The bundle
     bundle: PathBuf,
-    #[command(flatten)]
-    target: TargetArgs,
-    /// The server's address, as agents reach it
-    #[arg(long, value_name = "URL")]
-    server_url: String,
-    /// The container's name
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// A file that holds the agent's token
-    #[arg(long, value_name = "FILE")]
-    token_file: PathBuf,
-    /// Where to write the env-file [default: NAME.env]
-    #[arg(long, value_name = "FILE")]
-    env_file: Option<PathBuf>,
-    /// Replace an env-file that says something else
+    /// Write files into this folder instead of printing
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace files that say something else
     #[arg(long)]
     replace: bool,
-    /// Whose command
-    #[arg(long, value_enum, default_value_t = EngineName::Docker)]
-    engine: EngineName,
-    /// The agent's image by its name in the bundle, where several have that role
-    #[arg(long, value_name = "IMAGE")]
-    image: Option<ImageRef>,
-    /// An option for the agent's Java, as in `-Xmx1g`; may be given several times, merged into one variable
-    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
-    java_option: Vec<String>,
-    /// A further variable for the agent; may be given several times
-    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE")]
-    variables: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum EngineName {
-    Docker,
-    Podman,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 #[derive(Serialize)]
 struct Report<'a> {
-    arguments: &'a [String],
-    command_line: &'a str,
-    image: String,
-    env_file: String,
+    target: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command_line: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    images: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_file: Option<String>,
+    files: Vec<FileReport>,
     notes: &'a [String],
+}
+
+#[derive(Serialize)]
+struct FileReport {
+    path: String,
+    mode: String,
+    secret: bool,
 }
 
 impl Args {
@@ -104,90 +88,100 @@ impl Args {
 
 impl AgentArgs {
     fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        let given = self.settings.given()?;
+        let render_target = render_target(&given)?;
+        let answers = Answers::new(&given)?;
         let bundle = Bundle::open(&self.bundle)?;
-        let names = MirrorMap::of_lock(bundle.lock(), &self.target.parse()?)?;
-        let image = agent_image(bundle.lock(), &names, self.image.as_ref())?.clone();
-        let env_path = self.env_file.clone().unwrap_or_else(|| PathBuf::from(format!("{}.env", self.name)));
-        let command = self.request(image.clone(), &env_path)?.render()?;
-        write_private(&env_path, &command.env_file, self.replace)?;
-        tell(context, &command, &image, &env_path)?;
+        let images = private_images(&given, &bundle)?;
+        let rendered = render_target.render(&answers, &images)?;
+        let printed = match &self.out {
+            Some(folder) => {
+                write_all(folder, &rendered.files.iter().collect::<Vec<_>>(), self.replace)?;
+                Printed {
+                    text: None,
+                    written: rendered.files.iter().map(|file| (folder.join(file.name()), file)).collect(),
+                }
+            }
+            None => self.print(render_target, &answers, &rendered)?,
+        };
+        tell(context, render_target, &rendered, &printed)?;
         Ok(Outcome::Done)
     }
 
-    fn request(&self, image: ImageRef, env_path: &Path) -> Result<AgentRequest, Failure> {
-        let token = read_limited(&self.token_file, MAX_TOKEN)?;
-        let token = String::from_utf8(token)
-            .map_err(|_| Failure::new(ErrorClass::Input, format!("`{}` is no text", self.token_file.display())))?;
-        let java = |text: &String| EnvValue::parse("java option", text);
-        Ok(AgentRequest {
-            engine: match self.engine {
-                EngineName::Docker => ContainerEngine::Docker,
-                EngineName::Podman => ContainerEngine::Podman,
-            },
-            image,
-            name: self.name.parse()?,
-            server_url: self.server_url.parse()?,
-            token: AgentToken::from_file(&token)?,
-            env_file: path_text(env_path)?,
-            java_options: self.java_option.iter().map(java).collect::<Result<_, _>>()?,
-            variables: self.variables.iter().map(|text| variable(text)).collect::<Result<_, _>>()?,
-        })
+    /// A command with its env-file, or one file without secrets, needs no folder.
+    fn print<'a>(
+        &self,
+        target: RenderTarget,
+        answers: &Answers,
+        rendered: &'a Rendered,
+    ) -> Result<Printed<'a>, Failure> {
+        if let Some(line) = rendered.command_line() {
+            let env_file = rendered.files.iter().find(|file| file.mode().is_secret()).expect("a command has one");
+            let path = answers.env_file.as_ref().map_or_else(|| PathBuf::from(env_file.name()), PathBuf::from);
+            write_one(&path, env_file, self.replace, Elsewhere("choose another place with `--env-file FILE`"))?;
+            return Ok(Printed { text: Some(format!("{line}\n")), written: vec![(path, env_file)] });
+        }
+        match &rendered.files[..] {
+            [file] if !file.mode().is_secret() => {
+                Ok(Printed { text: Some(file.content().to_owned()), written: Vec::new() })
+            }
+            files => {
+                let names: Vec<&str> = files.iter().map(RenderedFile::name).collect();
+                let secret = if files.iter().any(|file| file.mode().is_secret()) { ", with secrets" } else { "" };
+                let what = format!("`--as {}` gives files{secret}: {}", target.key(), names.join(", "));
+                Err(usage(what, "say where to write them: `--out DIR`"))
+            }
+        }
     }
 }
 
-fn tell(context: &Context, command: &AgentCommand, image: &ImageRef, env_path: &Path) -> Result<(), Failure> {
-    let report = Report {
-        arguments: &command.arguments,
-        command_line: &command.command,
-        image: image.to_string(),
-        env_file: env_path.display().to_string(),
-        notes: &command.notes,
+/// What goes to stdout, and what was written instead.
+struct Printed<'a> {
+    text: Option<String>,
+    written: Vec<(PathBuf, &'a RenderedFile)>,
+}
+
+/// The form that was asked for; the engine's command if none was.
+fn render_target(given: &Given) -> Result<RenderTarget, Failure> {
+    let key = given.one(Setting::As).or_else(|| given.one(Setting::Engine)).unwrap_or("docker");
+    Ok(RenderTarget::by_key(key)?)
+}
+
+fn private_images(given: &Given, bundle: &Bundle) -> Result<PrivateImages, Failure> {
+    let Some(registry) = given.one(Setting::Registry) else {
+        return Err(usage("no registry was named", "add `--registry HOST[:PORT][/PATH]`, where `push` put the images"));
     };
-    context.output.result("render agent", report, &format!("{}\n", command.command))?;
-    context.output.note(&format!("wrote {} (mode 0600)\n", env_path.display()));
-    for note in &command.notes {
+    let place = target(registry, given.is_on(Setting::KeepHost)?)?;
+    Ok(PrivateImages::new(bundle.lock(), &place)?)
+}
+
+fn tell(context: &Context, target: RenderTarget, rendered: &Rendered, printed: &Printed<'_>) -> Result<(), Failure> {
+    let file = |(path, file): &(PathBuf, &RenderedFile)| FileReport {
+        path: shown(path),
+        mode: format!("{:04o}", file.mode().bits()),
+        secret: file.mode().is_secret(),
+    };
+    let report = Report {
+        target: target.key(),
+        arguments: rendered.arguments.as_deref(),
+        command_line: rendered.command_line(),
+        text: printed.text.as_deref().filter(|_| rendered.arguments.is_none()),
+        image: rendered.agent.as_deref(),
+        images: &rendered.images,
+        env_file: printed.written.iter().find(|(_, file)| file.mode() == FileMode::Secret).map(|(path, _)| shown(path)),
+        files: printed.written.iter().map(file).collect(),
+        notes: &rendered.notes,
+    };
+    context.output.result("render agent", report, printed.text.as_deref().unwrap_or_default())?;
+    for (path, file) in &printed.written {
+        context.output.note(&format!("wrote {} (mode {:04o})\n", shown(path), file.mode().bits()));
+    }
+    for note in &rendered.notes {
         context.output.note(&format!("note: {note}\n"));
     }
     Ok(())
 }
 
-fn variable(text: &str) -> Result<(EnvName, EnvValue), Failure> {
-    let Some((name, value)) = text.split_once('=') else {
-        return Err(usage("a variable of `-e` has no `=`", "write `-e NAME=VALUE`"));
-    };
-    Ok((EnvName::parse(name)?, EnvValue::parse(name, value)?))
-}
-
-/// A command line is text, so the path in it must be too.
-fn path_text(path: &Path) -> Result<String, Failure> {
-    let text = path.to_str().map(str::to_owned);
-    text.ok_or_else(|| usage("the env-file's path is no text", "choose another with `--env-file FILE`"))
-}
-
-/// Whether a regular file holds exactly this; one that is longer is not read to its end.
-fn says(path: &Path, content: &EnvFile) -> bool {
-    let content = content.as_bytes();
-    path.is_file() && read_limited(path, content.len() as u64 + 1).is_ok_and(|found| found == content)
-}
-
-/// Writes a file that only its owner can read, in one step. One that says something else is not replaced unasked.
-fn write_private(path: &Path, content: &EnvFile, replace: bool) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        Failure::new(ErrorClass::Disk, format!("failed to write `{}`: {error}", path.display()))
-            .with_help("choose another place with `--env-file FILE`")
-    };
-    let kind = fs::symlink_metadata(path).map(|metadata| metadata.file_type()).ok();
-    if kind.is_some_and(|kind| !kind.is_file() && !kind.is_symlink()) {
-        return Err(usage(
-            format!("`{}` is a folder, device, pipe or socket", path.display()),
-            "choose another place with `--env-file FILE`",
-        ));
-    }
-    if !replace && kind.is_some() && !says(path, content) {
-        return Err(usage(
-            format!("`{}` exists and says something else", path.display()),
-            "add `--replace`, or choose another place with `--env-file FILE`",
-        ));
-    }
-    write_whole(path, content.as_bytes(), Readers::Owner).map_err(failed)
+fn shown(path: &Path) -> String {
+    path.display().to_string()
 }

@@ -6,13 +6,29 @@ use std::path::Path;
 
 use tempfile::Builder;
 
-/// Who may read a new file.
+/// Who may read a new file, and run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Readers {
     /// Its owner alone: mode 0600, from the file's first moment.
     Owner,
     /// Whoever the process's umask lets.
     Umask,
+    /// Its owner alone may read and run it: mode 0700.
+    OwnerProgram,
+    /// Whoever the process's umask lets may read and run it.
+    Program,
+}
+
+impl Readers {
+    /// The mode that a new file is asked to have. The umask takes bits away from it.
+    fn mode(self) -> u32 {
+        match self {
+            Self::Owner => 0o600,
+            Self::Umask => 0o666,
+            Self::OwnerProgram => 0o700,
+            Self::Program => 0o777,
+        }
+    }
 }
 
 /// The folder that a file stands in; the current one for a bare name.
@@ -38,12 +54,10 @@ pub fn write_whole_by(partial: &Path, path: &Path, content: &[u8], readers: Read
 }
 
 fn write_by(builder: &mut Builder<'_, '_>, path: &Path, content: &[u8], readers: Readers) -> io::Result<()> {
-    // Without a word on them, temporary files are their owner's.
     #[cfg(unix)]
-    if readers == Readers::Umask {
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    }
-    let _ = readers;
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(readers.mode()));
+    #[cfg(not(unix))]
+    let _ = readers.mode();
     let mut file = builder.tempfile_in(folder_of(path))?;
     file.write_all(content)?;
     file.as_file().sync_all()?;

@@ -8,6 +8,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::render::error::{AGENT_TOKEN, RenderError};
+use crate::wording::is_harmless;
 
 /// Both engines read lines of at most 64 KiB (Go's `bufio.Scanner`); half of it leaves room for the name.
 const MAX_VALUE: usize = 32 * 1024;
@@ -39,6 +40,26 @@ impl EnvValue {
 }
 
 impl EnvValue {
+    /// The text, for what is a secret itself.
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the text begins so.
+    pub(super) fn starts_with(&self, prefix: &str) -> bool {
+        self.0.starts_with(prefix)
+    }
+
+    /// Whether it is this text.
+    pub(super) fn is(&self, text: &str) -> bool {
+        *self.0 == text
+    }
+
+    /// Its parts between blanks.
+    pub(super) fn words(&self) -> Result<Vec<Self>, RenderError> {
+        self.0.split_whitespace().map(|word| Self::parse("part of a variable", word)).collect()
+    }
+
     /// Several values as one, with blanks between; none of them may contain a blank.
     pub(super) fn joined(values: &[Self]) -> Result<Self, RenderError> {
         if values.iter().any(|value| value.0.contains(char::is_whitespace)) {
@@ -102,42 +123,23 @@ impl EnvName {
     }
 }
 
-/// The content of an env-file. Holds secrets: to be written with mode 0600, and never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EnvFile(Zeroizing<String>);
-
-impl EnvFile {
-    /// The lines, in the order given.
-    pub(super) fn new(variables: &[(EnvName, EnvValue)]) -> Result<Self, RenderError> {
-        // Room for all from the start: text that grows leaves copies of itself in memory.
-        let room = variables.iter().map(|(name, value)| name.0.len() + value.0.len() + 2).sum();
-        let mut content = Zeroizing::new(String::with_capacity(room));
-        for (place, (name, value)) in variables.iter().enumerate() {
-            if variables[..place].iter().any(|(earlier, _)| earlier == name) {
-                return Err(RenderError::EnvTwice(name.0.clone()));
-            }
-            for part in [name.as_str(), "=", value.0.as_str(), "\n"] {
-                content.push_str(part);
-            }
+/// The content of an env-file, in the order given. Holds secrets.
+pub(super) fn env_file_text(variables: &[(EnvName, EnvValue)]) -> Zeroizing<String> {
+    // Room for all from the start: text that grows leaves copies of itself in memory.
+    let room = variables.iter().map(|(name, value)| name.0.len() + value.0.len() + 2).sum();
+    let mut content = Zeroizing::new(String::with_capacity(room));
+    for (name, value) in variables {
+        for part in [name.as_str(), "=", value.0.as_str(), "\n"] {
+            content.push_str(part);
         }
-        Ok(Self(content))
     }
-
-    /// What is to be written.
-    pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+    content
 }
 
-impl fmt::Debug for EnvFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("<redacted>")
-    }
-}
-
-/// Refuses C0, DEL and C1: NUL ends arguments, line breaks end lines, ESC and its kin drive terminals.
+/// Refuses C0, DEL and C1: NUL ends arguments, line breaks end lines, ESC and its kin drive terminals; and what cannot
+/// be seen, by which a line reads otherwise than it is.
 pub(super) fn refuse_control(what: &'static str, text: &str) -> Result<(), RenderError> {
-    match text.chars().find(|c| c.is_control()) {
+    match text.chars().find(|&c| c.is_control() || !is_harmless(c)) {
         Some(found) => Err(RenderError::Control { what, character: found.escape_unicode().to_string() }),
         None => Ok(()),
     }

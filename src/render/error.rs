@@ -1,7 +1,8 @@
 //! Why a command cannot be rendered.
 
 use crate::failure::{ErrorClass, Explain};
-use crate::oci::ImageRef;
+use crate::oci::{BadReference, ImageRef};
+use crate::render::setting::Setting;
 
 /// A value that a command, or the file beside it, cannot carry, or an image that is not there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +22,7 @@ pub enum RenderError {
         limit: usize,
     },
     /// A line break, an escape or another control character: terminals and line-based files would act on it.
-    #[error("the {what} contains a control character: {character}")]
+    #[error("the {what} contains a control or invisible character: {character}")]
     Control {
         /// Which value.
         what: &'static str,
@@ -74,14 +75,88 @@ pub enum RenderError {
         /// What it holds.
         images: Vec<ImageRef>,
     },
-    /// The map was made from other images.
-    #[error("`{0}` has no name in the private registry")]
-    NotMapped(ImageRef),
+    /// No name of an image.
+    #[error("`{text}` is no name of an image: {source}")]
+    Image {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        source: BadReference,
+    },
+    /// None of the words that a setting knows.
+    #[error("`{given}` is no value of `{what}`: {}", quoted(choices))]
+    Choice {
+        /// The setting.
+        what: &'static str,
+        /// What was given.
+        given: String,
+        /// The words it knows.
+        choices: Vec<&'static str>,
+    },
+    /// No heap.
+    #[error("`{0}` is no size of a Java heap: a number with `k`, `m` or `g`, at least `2m`")]
+    Heap(String),
+    /// No volume.
+    #[error("`{0}` is no volume: `SOURCE:/TARGET` or `SOURCE:/TARGET:OPTIONS`")]
+    Volume(String),
+    /// No certificates.
+    #[error("the certificate file {0}")]
+    Certificates(&'static str),
+    /// A variable without value.
+    #[error("a variable has no `=`")]
+    NoEquals,
+    /// The name of the variable is nowhere confirmed.
+    #[error(
+        "`auto-update` needs the name of the agent's variable, which the documents that octobundle knows do not tell"
+    )]
+    NoAutoUpdateVariable,
+    /// A Java property without what it should carry.
+    #[error("`{what}-property` is given, and what it should carry is not")]
+    PropertyWithoutValue {
+        /// The settings' common name.
+        what: &'static str,
+    },
+    /// No form that can be rendered.
+    #[error("there is nothing to render `--as {given}`; there is {}", quoted(known))]
+    NoTarget {
+        /// What was asked for.
+        given: String,
+        /// What may be meant.
+        near: Option<String>,
+        /// What there is.
+        known: Vec<&'static str>,
+    },
+    /// A setting that the target has no place for.
+    #[error("`--as {target}` has no use for `{}`: {reason}", setting.key())]
+    NoUse {
+        /// The target.
+        target: &'static str,
+        /// The setting.
+        setting: Setting,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// What the target cannot be without.
+    #[error("`--as {target}` needs {}", quoted(&missing.iter().map(|setting| setting.key()).collect::<Vec<_>>()))]
+    Missing {
+        /// The target.
+        target: &'static str,
+        /// What lacks.
+        missing: Vec<Setting>,
+    },
+    /// A value that has no form in the file it should go into.
+    #[error("a value cannot be written into {file}: {fault}")]
+    Unquotable {
+        /// What kind of file.
+        file: &'static str,
+        /// What is wrong with the value.
+        fault: &'static str,
+    },
     /// A template of ours does not fit its values.
     #[error("the template `{name}` cannot be filled in: {reason}")]
     Template {
         /// Which.
-        name: &'static str,
+        name: String,
         /// Why, with the line.
         reason: String,
     },
@@ -89,6 +164,10 @@ pub enum RenderError {
 
 /// More names than help to choose.
 const MAX_LISTED: usize = 12;
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+}
 
 fn listed(images: &[ImageRef]) -> String {
     let shown = images.iter().take(MAX_LISTED).map(|image| format!("`{image}`")).collect::<Vec<_>>().join(", ");
@@ -110,9 +189,21 @@ impl Explain for RenderError {
             | Self::JavaOption
             | Self::ContainerName(_)
             | Self::ServerUrl { .. }
+            | Self::Image { .. }
+            | Self::Choice { .. }
+            | Self::Heap(_)
+            | Self::Volume(_)
+            | Self::Certificates(_)
+            | Self::NoEquals
+            | Self::NoAutoUpdateVariable
+            | Self::PropertyWithoutValue { .. }
+            | Self::NoTarget { .. }
+            | Self::NoUse { .. }
+            | Self::Missing { .. }
+            | Self::Unquotable { .. }
             | Self::SeveralAgents { .. } => ErrorClass::Usage,
             Self::NoAgent { .. } | Self::NotInBundle { .. } => ErrorClass::NotFound,
-            Self::NotMapped(_) | Self::Template { .. } => ErrorClass::Other,
+            Self::Template { .. } => ErrorClass::Other,
         }
     }
 
@@ -130,6 +221,24 @@ impl Explain for RenderError {
             Self::EnvValue { what, .. } if what == AGENT_TOKEN => {
                 Some("copy the token again from the command that OctoPerf shows under \"Add Agent\"".into())
             }
+            Self::Heap(_) => Some("write it as in `--heap 1g`".into()),
+            Self::Volume(_) => Some("write it as in `-v /srv/data:/data:ro`".into()),
+            Self::Certificates(_) => {
+                Some("give the certificate of the authority that signed the registry's, as PEM".into())
+            }
+            Self::NoEquals => Some("write `-e NAME=VALUE`".into()),
+            Self::NoAutoUpdateVariable => Some(
+                "give the name that OctoPerf's documentation of the agent shows: `--auto-update-variable NAME`".into(),
+            ),
+            Self::PropertyWithoutValue { what } if *what == "registry-password" => {
+                Some("add `--registry-password-file FILE`".into())
+            }
+            Self::PropertyWithoutValue { what } => Some(format!("add `--{what} VALUE`")),
+            Self::NoTarget { near, .. } => near.as_ref().map(|near| format!("did you mean `--as {near}`?")),
+            Self::NoUse { setting, .. } => Some(format!("leave out `{}`", setting.key())),
+            Self::Missing { missing, .. } => {
+                missing.first().map(|setting| format!("add `--{}`, or its line in a `--site` file", setting.key()))
+            }
             Self::Empty { .. }
             | Self::TooLong { .. }
             | Self::Control { .. }
@@ -137,7 +246,9 @@ impl Explain for RenderError {
             | Self::EnvName(_)
             | Self::EnvTwice(_)
             | Self::JavaOption
-            | Self::NotMapped(_)
+            | Self::Image { .. }
+            | Self::Choice { .. }
+            | Self::Unquotable { .. }
             | Self::Template { .. } => None,
         }
     }

@@ -9,63 +9,71 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::failure::{ErrorClass, Explain};
-use crate::images::{LOCK_SCHEMA, LockedContent, LockedImage, LockedPlatform};
-use crate::oci::Digest;
-use crate::plan::{SourceHost, Target};
+use crate::render::{AgentToken, ContainerName, EnvName, Pin, ServerUrl};
 
-fn request(engine: ContainerEngine) -> AgentRequest {
-    AgentRequest {
-        engine,
-        image: "reg.corp:5000/tools/octoperf/docker-agent:9.0.0".parse().unwrap(),
-        name: "agent-1".parse().unwrap(),
-        server_url: "https://octoperf.corp".parse().unwrap(),
-        token: AgentToken::from_file("t0ken+/=\n").unwrap(),
-        env_file: "agent-1.env".into(),
-        java_options: Vec::new(),
-        variables: Vec::new(),
-    }
+fn env_file(rendered: &Rendered) -> &str {
+    rendered.files.iter().find(|file| file.mode().is_secret()).unwrap().content()
 }
 
-fn value(text: &str) -> EnvValue {
-    EnvValue::parse("value", text).unwrap()
+fn command(rendered: &Rendered) -> String {
+    rendered.command_line().unwrap()
 }
 
 #[test]
 fn the_line_is_the_documented_one_with_the_private_image() {
-    let docker = request(ContainerEngine::Docker).render().unwrap();
+    let docker = render(RenderTarget::Docker, &given()).unwrap();
     assert_eq!(
-        docker.command,
+        command(&docker),
         "docker run -d --restart=unless-stopped --name agent-1 -v /var/run/docker.sock:/var/run/docker.sock \
          --env-file agent-1.env reg.corp:5000/tools/octoperf/docker-agent:9.0.0"
     );
-    let podman = request(ContainerEngine::Podman).render().unwrap();
+    let podman = render(RenderTarget::Podman, &given()).unwrap();
     assert_eq!(
-        podman.command,
+        command(&podman),
         "podman run -d --restart=unless-stopped --name agent-1 \
          -v /var/run/podman/podman.sock:/var/run/docker.sock --env-file agent-1.env \
          reg.corp:5000/tools/octoperf/docker-agent:9.0.0"
     );
-    assert_eq!(docker.env_file.as_bytes(), b"AGENT_TOKEN=t0ken+/=\nSERVER_URL=https://octoperf.corp\n");
-    assert_eq!(docker.env_file, podman.env_file);
+    assert_eq!(env_file(&docker), "AGENT_TOKEN=t0ken+/=\nSERVER_URL=https://octoperf.corp\n");
+    assert_eq!(env_file(&docker), env_file(&podman));
 }
 
 #[test]
 fn java_options_become_one_variable() {
-    let mut wanted = request(ContainerEngine::Docker);
-    wanted.java_options = vec![value("-Xmx1g"), value("-Da=b")];
-    wanted.variables = vec![(EnvName::parse("server.hostname").unwrap(), value("a b # \"c\""))];
-    let env_file = wanted.render().unwrap().env_file;
-    let lines: Vec<&str> = std::str::from_utf8(env_file.as_bytes()).unwrap().lines().skip(2).collect();
-    assert_eq!(lines, ["JAVA_OPTS=-Xmx1g -Da=b", "server.hostname=a b # \"c\""]);
+    let lines = |more: &[(Setting, &str)]| -> Vec<String> {
+        let rendered = render(RenderTarget::Docker, &given_with(more)).unwrap();
+        env_file(&rendered).lines().skip(2).map(str::to_owned).collect()
+    };
+    let asked = [
+        (Setting::JavaOption, "-Xms1g"),
+        (Setting::JavaOption, "-Da=b"),
+        (Setting::Env, "server.hostname=a b # \"c\""),
+    ];
+    assert_eq!(lines(&asked), ["JAVA_OPTS=-Xms1g -Da=b", "server.hostname=a b # \"c\""]);
+    let debug = "-Dorg.slf4j.simpleLogger.defaultLogLevel=debug";
+    let all = [
+        (Setting::Env, "JAVA_OPTS=-Xmx256m  -Dc=d"),
+        (Setting::Heap, "1g"),
+        (Setting::Debug, "true"),
+        (Setting::RegistryUserProperty, "registry.user"),
+        (Setting::RegistryUser, "corp"),
+        (Setting::RegistryPasswordProperty, "registry.password"),
+        (Setting::RegistryPasswordFile, "pa$$\n"),
+        (Setting::RegistryHostProperty, "registry.host"),
+    ];
+    let login = "-Dregistry.user=corp -Dregistry.password=pa$$ -Dregistry.host=reg.corp:5000";
+    assert_eq!(lines(&all), [format!("JAVA_OPTS=-Dc=d -Xmx1g {debug} {login}")]);
 }
 
 #[test]
 fn the_token_is_nowhere_but_in_the_env_file() {
-    let wanted = request(ContainerEngine::Docker);
-    assert!(!format!("{wanted:?}").contains("t0ken"));
-    let rendered = wanted.render().unwrap();
+    let answers = Answers::new(&given()).unwrap();
+    assert!(!format!("{answers:?}").contains("t0ken"));
+    let rendered = render(RenderTarget::Docker, &given()).unwrap();
     assert!(!format!("{rendered:?}").contains("t0ken"));
-    assert!(!rendered.command.contains("t0ken") && !rendered.notes.concat().contains("t0ken"));
+    assert!(!command(&rendered).contains("t0ken") && !rendered.notes.concat().contains("t0ken"));
+    let holding = rendered.files.iter().filter(|file| file.content().contains("t0ken"));
+    assert!(holding.clone().count() == 1 && holding.clone().all(|file| file.mode().is_secret()));
 }
 
 #[test]
@@ -135,84 +143,53 @@ fn an_address_that_the_agent_could_not_use_is_refused() {
     for address in ["https://api.octoperf.com", "http://10.0.0.1:8090", "https://[::1]:443/ui/"] {
         assert_eq!(address.parse::<ServerUrl>().unwrap().to_string(), address);
     }
-    let mut plain = request(ContainerEngine::Docker);
-    plain.server_url = "http://10.0.0.1".parse().unwrap();
-    assert!(plain.render().unwrap().notes.iter().any(|note| note.contains("plain http")));
+    let mut plain = given();
+    plain.add(Setting::ServerUrl, "http://10.0.0.1");
+    let rendered = render(RenderTarget::Docker, &plain).unwrap();
+    assert!(rendered.notes.iter().any(|note| note.contains("plain http")));
 }
 
 #[test]
 fn a_variable_that_is_set_twice_or_falls_apart_is_refused() {
-    let mut twice = request(ContainerEngine::Docker);
-    twice.variables = vec![(EnvName::parse("AGENT_TOKEN").unwrap(), value("x"))];
-    assert_eq!(twice.render().unwrap_err(), RenderError::EnvTwice("AGENT_TOKEN".into()));
-    let mut apart = request(ContainerEngine::Docker);
-    apart.java_options = vec![value("-Da=b c")];
-    assert_eq!(apart.render().unwrap_err(), RenderError::JavaOption);
+    let refused = |setting, text| render(RenderTarget::Docker, &given_with(&[(setting, text)])).unwrap_err();
+    assert_eq!(refused(Setting::Env, "AGENT_TOKEN=x"), RenderError::EnvTwice("AGENT_TOKEN".into()));
+    assert_eq!(refused(Setting::JavaOption, "-Da=b c"), RenderError::JavaOption);
+    assert_eq!(refused(Setting::Env, "A"), RenderError::NoEquals);
+    assert_eq!(refused(Setting::AutoUpdate, "off"), RenderError::NoAutoUpdateVariable);
 }
 
 #[test]
 fn a_path_that_is_no_argument_is_refused() {
-    for path in ["", "a\nb", "a\rb", "a\0b", "a\x1b]0;x\x07", &"a".repeat(5000)] {
-        let mut wanted = request(ContainerEngine::Docker);
-        wanted.env_file = path.to_owned();
-        assert!(wanted.render().is_err(), "{path:?}");
+    for path in ["", "a\nb", "a\rb", "a\0b", "a\x1b]0;x\x07", "a\u{202e}b", &"a".repeat(5000)] {
+        let wanted = given_with(&[(Setting::EnvFile, path)]);
+        assert!(render(RenderTarget::Docker, &wanted).is_err(), "{path:?}");
     }
-}
-
-fn lock(images: &[(&str, &str)]) -> Lock {
-    let content = LockedContent { media_type: "application/x".into(), digest: Digest::of(b"x"), size: 1 };
-    let images = images.iter().map(|(name, role)| {
-        let name: ImageRef = name.parse().unwrap();
-        let platform =
-            LockedPlatform { platform: None, manifest: content.clone(), config: content.clone(), layers: Vec::new() };
-        LockedImage {
-            source: name.repository().clone(),
-            name,
-            role: (*role).to_owned(),
-            groups: std::collections::BTreeSet::new(),
-            root: content.clone(),
-            index: None,
-            derived: false,
-            insecure: false,
-            platforms: vec![platform],
-        }
-    });
-    Lock {
-        schema: LOCK_SCHEMA.into(),
-        release: "r".into(),
-        title: "R".into(),
-        manifest: Digest::of(b"m"),
-        images: images.collect(),
-    }
-}
-
-fn names(lock: &Lock) -> MirrorMap {
-    MirrorMap::of_lock(lock, &Target::parse("reg.corp/tools", SourceHost::Drop).unwrap()).unwrap()
 }
 
 #[test]
 fn the_agent_is_the_image_with_that_role_under_its_private_name() {
-    let one = lock(&[("octoperf/jmeter:1", "load-generator"), ("octoperf/docker-agent:2", "agent")]);
-    let map = names(&one);
-    assert_eq!(agent_image(&one, &map, None).unwrap().to_string(), "reg.corp/tools/octoperf/docker-agent:2");
+    let one = images(&lock(&[("octoperf/jmeter:1", "load-generator"), ("octoperf/docker-agent:2", "agent")]));
+    let agent = one.agent(None).unwrap();
+    assert_eq!(agent.name.to_string(), "reg.corp:5000/tools/octoperf/docker-agent:2");
+    let digest = Digest::of(b"docker.io/octoperf/docker-agent:2");
+    assert_eq!(agent.reference(Pin::Digest), format!("reg.corp:5000/tools/octoperf/docker-agent@{digest}"));
 }
 
 #[test]
 fn without_one_clear_agent_the_choices_are_listed() {
-    let several = lock(&[("octoperf/a:1", "agent"), ("octoperf/b:1", "agent"), ("octoperf/c:1", "other")]);
-    let map = names(&several);
-    let error = agent_image(&several, &map, None).unwrap_err();
+    let several = images(&lock(&[("octoperf/a:1", "agent"), ("octoperf/b:1", "agent"), ("octoperf/c:1", "other")]));
+    let error = several.agent(None).unwrap_err();
     assert!(error.to_string().contains("octoperf/a:1") && error.to_string().contains("octoperf/b:1"), "{error}");
     assert!(!error.to_string().contains("octoperf/c:1"), "{error}");
     assert_eq!(error.help().unwrap(), "choose one: `--image docker.io/octoperf/a:1`");
     let wanted = "octoperf/b:1".parse().unwrap();
-    assert_eq!(agent_image(&several, &map, Some(&wanted)).unwrap().to_string(), "reg.corp/tools/octoperf/b:1");
+    assert_eq!(several.agent(Some(&wanted)).unwrap().name.to_string(), "reg.corp:5000/tools/octoperf/b:1");
     let missing = "octoperf/d:1".parse().unwrap();
-    let error = agent_image(&several, &map, Some(&missing)).unwrap_err();
+    let error = several.agent(Some(&missing)).unwrap_err();
     assert_eq!(error.class(), ErrorClass::NotFound);
     assert!(error.to_string().contains("octoperf/c:1"), "{error}");
-    let none = lock(&[("octoperf/c:1", "other")]);
-    let error = agent_image(&none, &names(&none), None).unwrap_err();
+    let none = images(&lock(&[("octoperf/c:1", "other")]));
+    let error = none.agent(None).unwrap_err();
     assert!(matches!(error, RenderError::NoAgent { .. }) && error.help().unwrap().contains("octoperf/c:1"));
 }
 
@@ -268,23 +245,21 @@ proptest! {
         podman in any::<bool>(),
     ) {
         let stubs = stubs();
-        let engine = if podman { ContainerEngine::Podman } else { ContainerEngine::Docker };
-        let mut wanted = request(engine);
-        wanted.env_file = path.clone();
-        wanted.name = name.parse().unwrap();
-        let rendered = wanted.render().unwrap();
-        let program = engine.program();
+        let target = if podman { RenderTarget::Podman } else { RenderTarget::Docker };
+        let wanted = Given::default().replaced_by(given_with(&[(Setting::EnvFile, &path), (Setting::Name, &name)]));
+        let rendered = render(target, &wanted).unwrap();
+        let program = target.key();
         let socket = if podman { "/var/run/podman/podman.sock" } else { "/var/run/docker.sock" };
         let mount = format!("{socket}:/var/run/docker.sock");
         let expected = [program, "run", "-d", "--restart=unless-stopped", "--name", &name, "-v", &mount, "--env-file",
             &path, "reg.corp:5000/tools/octoperf/docker-agent:9.0.0"];
-        prop_assert_eq!(&rendered.arguments, &expected);
+        prop_assert_eq!(rendered.arguments.as_ref().unwrap(), &expected);
         let shells = shells();
         prop_assert!(!shells.is_empty());
         for shell in &shells {
-            let seen = arguments_seen_by(shell, &rendered.command, stubs.path());
+            let seen = arguments_seen_by(shell, &command(&rendered), stubs.path());
             let seen: Vec<OsString> = seen.into_iter().map(OsString::from_vec).collect();
-            prop_assert_eq!(seen, expected.map(OsString::from), "{}: {}", shell.0.display(), rendered.command);
+            prop_assert_eq!(seen, expected.map(OsString::from), "{}: {}", shell.0.display(), command(&rendered));
         }
     }
 }

@@ -1,20 +1,24 @@
-//! Arguments as one line for a POSIX shell.
+//! POSIX shells.
 
 use std::borrow::Cow;
+
+use crate::render::error::RenderError;
 
 /// The line that a POSIX shell reads back as exactly these arguments.
 ///
 /// None of them may contain NUL, which no argument can hold; nor should one contain control characters, which cannot be
 /// quoted for a terminal.
-pub(super) fn posix_line(arguments: &[String]) -> String {
-    arguments.iter().map(|argument| quoted(argument)).collect::<Vec<_>>().join(" ")
+pub(in crate::render) fn posix_line(arguments: &[String]) -> String {
+    let quoted = |argument: &String| quoted(argument).expect("values with NUL were refused").into_owned();
+    arguments.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(argument: &str) -> Cow<'_, str> {
+/// One word.
+pub(super) fn quoted(argument: &str) -> Result<Cow<'_, str>, RenderError> {
     if is_plain_option(argument) {
-        return argument.into();
+        return Ok(argument.into());
     }
-    shlex::try_quote(argument).expect("values with NUL were refused")
+    shlex::try_quote(argument).map_err(|_| super::refuse("a shell script", "it contains NUL"))
 }
 
 /// `--restart=unless-stopped` stays as the documentation shows it: `=` means something only in a word that a name leads.

@@ -1,0 +1,236 @@
+//! What somebody answered, checked once: every target renders from the same values.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use zeroize::Zeroizing;
+
+use crate::failure::{ErrorClass, Explain};
+use crate::oci::ImageRef;
+use crate::render::env_file::{AgentToken, EnvName, EnvValue, refuse_control};
+use crate::render::error::RenderError;
+use crate::render::setting::Setting;
+use crate::render::values::{
+    AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
+    refuse_bad_path, switch,
+};
+
+/// Answers as they were written: texts by their setting. Of a file its content stands here.
+#[derive(Clone, Default)]
+pub struct Given(BTreeMap<Setting, Vec<Zeroizing<String>>>);
+
+impl Given {
+    /// Adds one text to what a setting has.
+    pub fn add(&mut self, setting: Setting, text: impl Into<String>) {
+        self.0.entry(setting).or_default().push(Zeroizing::new(text.into()));
+    }
+
+    /// The same with `other`'s texts in place of its own, for every setting that `other` has.
+    #[must_use]
+    pub fn replaced_by(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// The text of a setting that has one at most; of several the last.
+    pub fn one(&self, setting: Setting) -> Option<&str> {
+        self.0.get(&setting)?.last().map(|text| text.as_str())
+    }
+
+    /// Whether a switch is on.
+    pub fn is_on(&self, setting: Setting) -> Result<bool, WrongAnswer> {
+        let on = self.parsed(setting, |text| switch(text, setting.key()))?;
+        Ok(on.unwrap_or_default())
+    }
+
+    /// The settings that have an answer. A switch that is off is none.
+    pub fn settings(&self) -> impl Iterator<Item = Setting> {
+        self.0.keys().copied().filter(|&setting| self.one(setting) != Some("false"))
+    }
+
+    /// The value of a setting that has one at most.
+    pub fn parsed<T>(
+        &self,
+        setting: Setting,
+        parse: impl FnOnce(&str) -> Result<T, RenderError>,
+    ) -> Result<Option<T>, WrongAnswer> {
+        let nth = self.0.get(&setting).map_or(0, |texts| texts.len().saturating_sub(1));
+        let value = self.one(setting).map(parse).transpose();
+        value.map_err(|error| WrongAnswer { setting, nth, error })
+    }
+
+    fn all<T>(&self, setting: Setting, parse: impl Fn(&str) -> Result<T, RenderError>) -> Result<Vec<T>, WrongAnswer> {
+        let texts = self.0.get(&setting).into_iter().flatten().enumerate();
+        texts.map(|(nth, text)| parse(text).map_err(|error| WrongAnswer { setting, nth, error })).collect()
+    }
+}
+
+/// An answer that cannot be taken.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct WrongAnswer {
+    /// To which setting.
+    pub setting: Setting,
+    /// Which of its texts, from 0.
+    pub nth: usize,
+    /// Why.
+    pub error: RenderError,
+}
+
+impl Explain for WrongAnswer {
+    fn class(&self) -> ErrorClass {
+        self.error.class()
+    }
+
+    fn help(&self) -> Option<String> {
+        self.error.help()
+    }
+}
+
+/// The proxies between agent and server, which are neither the engine's nor octobundle's own.
+#[derive(Debug, Clone, Default)]
+pub struct AgentProxy {
+    /// For `http` addresses.
+    pub http: Option<EnvValue>,
+    /// For `https` addresses.
+    pub https: Option<EnvValue>,
+    /// What is reached directly.
+    pub no_proxy: Option<EnvValue>,
+}
+
+/// The login that the agent passes on to the containers it starts, as Java properties. Their names are nowhere
+/// confirmed, so they are always given.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryLogin {
+    /// The property that carries the registry's host.
+    pub host_property: Option<EnvName>,
+    /// The property that carries the user.
+    pub user_property: Option<EnvName>,
+    /// The property that carries the password.
+    pub password_property: Option<EnvName>,
+    /// The user.
+    pub user: Option<EnvValue>,
+    /// The password.
+    pub password: Option<EnvValue>,
+}
+
+/// The checked answers. Which of them a target needs or takes is said by [`usage`](crate::render::usage).
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// The settings that were answered.
+    pub answered: BTreeSet<Setting>,
+    /// The server.
+    pub server_url: Option<ServerUrl>,
+    /// The container's name.
+    pub name: Option<ContainerName>,
+    /// The agent's token.
+    pub token: Option<AgentToken>,
+    /// Where the env-file will stand, as it should be named.
+    pub env_file: Option<String>,
+    /// Whose commands.
+    pub engine: ContainerEngine,
+    /// The agent's image by its name in the bundle.
+    pub image: Option<ImageRef>,
+    /// By what images are named.
+    pub pin: Pin,
+    /// The agent's Java heap.
+    pub heap: Option<Heap>,
+    /// Whether the agent logs for debugging.
+    pub debug: bool,
+    /// More options for the agent's Java. May hold secrets.
+    pub java_options: Vec<EnvValue>,
+    /// The agent's proxies.
+    pub proxy: AgentProxy,
+    /// Whether the agent gets its engine's socket.
+    pub socket: EngineSocket,
+    /// Whether the agent replaces itself.
+    pub auto_update: Option<AutoUpdate>,
+    /// More variables. May hold secrets.
+    pub variables: Vec<(EnvName, EnvValue)>,
+    /// More volumes.
+    pub volumes: Vec<Volume>,
+    /// The certificate authority that vouches for the registry, for the engines to trust.
+    pub authority: Option<Certificates>,
+    /// The load generators' login.
+    pub registry_login: RegistryLogin,
+}
+
+impl Answers {
+    /// Checks all that was given; the first that cannot be taken is the error.
+    pub fn new(given: &Given) -> Result<Self, WrongAnswer> {
+        Ok(Self {
+            answered: given.settings().collect(),
+            server_url: given.parsed(Setting::ServerUrl, str::parse)?,
+            name: given.parsed(Setting::Name, str::parse)?,
+            token: given.parsed(Setting::TokenFile, AgentToken::from_file)?,
+            env_file: given.parsed(Setting::EnvFile, env_file)?,
+            engine: given.parsed(Setting::Engine, str::parse)?.unwrap_or_default(),
+            image: given.parsed(Setting::Image, image)?,
+            pin: given.parsed(Setting::Pin, str::parse)?.unwrap_or_default(),
+            heap: given.parsed(Setting::Heap, str::parse)?,
+            debug: given.is_on(Setting::Debug)?,
+            java_options: given.all(Setting::JavaOption, |text| EnvValue::parse("java option", text))?,
+            proxy: proxy(given)?,
+            socket: if given.is_on(Setting::NoDockerSocket)? { EngineSocket::Withheld } else { EngineSocket::Mounted },
+            auto_update: auto_update(given)?,
+            variables: given.all(Setting::Env, variable)?,
+            volumes: given.all(Setting::Volume, str::parse)?,
+            authority: given.parsed(Setting::CaFile, Certificates::parse)?,
+            registry_login: registry_login(given)?,
+        })
+    }
+}
+
+fn env_file(text: &str) -> Result<String, RenderError> {
+    refuse_bad_path("path of the env-file", text)?;
+    Ok(text.to_owned())
+}
+
+fn image(text: &str) -> Result<ImageRef, RenderError> {
+    text.parse().map_err(|source| RenderError::Image { text: text.chars().take(200).collect(), source })
+}
+
+fn variable(text: &str) -> Result<(EnvName, EnvValue), RenderError> {
+    let (name, value) = text.split_once('=').ok_or(RenderError::NoEquals)?;
+    Ok((EnvName::parse(name)?, EnvValue::parse(name, value)?))
+}
+
+fn proxy(given: &Given) -> Result<AgentProxy, WrongAnswer> {
+    let value = |setting: Setting| given.parsed(setting, |text| EnvValue::parse(setting.key(), text));
+    Ok(AgentProxy {
+        http: value(Setting::AgentHttpProxy)?,
+        https: value(Setting::AgentHttpsProxy)?,
+        no_proxy: value(Setting::AgentNoProxy)?,
+    })
+}
+
+fn auto_update(given: &Given) -> Result<Option<AutoUpdate>, WrongAnswer> {
+    let variable = given.parsed(Setting::AutoUpdateVariable, EnvName::parse)?;
+    let enabled = given.parsed(Setting::AutoUpdate, |text| {
+        let enabled = switch(text, Setting::AutoUpdate.key())?;
+        variable.is_some().then_some(enabled).ok_or(RenderError::NoAutoUpdateVariable)
+    })?;
+    Ok(variable.zip(enabled).map(|(variable, enabled)| AutoUpdate { variable, enabled }))
+}
+
+fn registry_login(given: &Given) -> Result<RegistryLogin, WrongAnswer> {
+    let property = |setting| given.parsed(setting, EnvName::parse);
+    let login = RegistryLogin {
+        host_property: property(Setting::RegistryHostProperty)?,
+        user_property: property(Setting::RegistryUserProperty)?,
+        password_property: property(Setting::RegistryPasswordProperty)?,
+        user: given.parsed(Setting::RegistryUser, |text| EnvValue::parse("registry user", text))?,
+        password: given.parsed(Setting::RegistryPasswordFile, password)?,
+    };
+    Ok(login)
+}
+
+/// The content of a file that holds a password: one line break at the end belongs to the file.
+fn password(content: &str) -> Result<EnvValue, RenderError> {
+    let text = content.strip_suffix('\n').unwrap_or(content);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    if text.is_empty() {
+        return Err(RenderError::Empty { what: "registry password" });
+    }
+    refuse_control("registry password", text)?;
+    EnvValue::parse("registry password", text)
+}

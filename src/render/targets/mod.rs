@@ -1,0 +1,3 @@
+//! One file a target: answers and images to files.
+
+pub(super) mod run;

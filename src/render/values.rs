@@ -1,0 +1,309 @@
+//! Single answers as types: what was parsed can be rendered anywhere, quoted for where it lands.
+
+use std::fmt;
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::render::env_file::{EnvName, refuse_control};
+use crate::render::error::RenderError;
+
+/// Linux takes no longer path (`PATH_MAX`).
+const MAX_PATH: usize = 4096;
+/// No grammar limits a container's name; DNS limits the names that engines make of it.
+const MAX_CONTAINER_NAME: usize = 253;
+const MAX_SERVER_URL: usize = 2048;
+/// A chain of some certificates has 10 KiB; a company's whole bundle has 300.
+const MAX_CERTIFICATES: usize = 1024 * 1024;
+
+/// The program that runs containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainerEngine {
+    /// docker.
+    #[default]
+    Docker,
+    /// podman, whose socket is mounted where the agent looks for docker's.
+    Podman,
+}
+
+impl ContainerEngine {
+    /// What is typed to run it.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Docker => "docker",
+            Self::Podman => "podman",
+        }
+    }
+
+    /// Its socket on the host.
+    pub fn socket(self) -> &'static str {
+        match self {
+            Self::Docker => "/var/run/docker.sock",
+            Self::Podman => "/var/run/podman/podman.sock",
+        }
+    }
+}
+
+impl FromStr for ContainerEngine {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        one_of(text, "engine", &[("docker", Self::Docker), ("podman", Self::Podman)])
+    }
+}
+
+/// A name as docker gives it to containers: at least two of `a-zA-Z0-9_.-`, led by a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerName(String);
+
+impl FromStr for ContainerName {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        let sound = (2..=MAX_CONTAINER_NAME).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+        if sound { Ok(Self(text.to_owned())) } else { Err(RenderError::ContainerName(text.chars().take(40).collect())) }
+    }
+}
+
+impl fmt::Display for ContainerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the agent finds its server: an `http` or `https` address, kept as typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerUrl {
+    text: String,
+    plain: bool,
+}
+
+impl ServerUrl {
+    /// Whether it crosses the network unprotected.
+    pub fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// As typed.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        let refuse = |reason| Err(RenderError::ServerUrl { reason });
+        refuse_control("server address", text)?;
+        if text.len() > MAX_SERVER_URL {
+            return Err(RenderError::TooLong { what: "server address", limit: MAX_SERVER_URL });
+        }
+        if text.contains(char::is_whitespace) {
+            return refuse("contains a blank");
+        }
+        // The parser repairs `https:/host` and back slashes; the agent's may not.
+        let scheme = ["https://", "http://"].into_iter().find(|scheme| text.starts_with(scheme));
+        let (Some(scheme), Ok(url)) = (scheme, Url::parse(text)) else {
+            return refuse("does not read `https://HOST` or `http://HOST`");
+        };
+        if text.contains('\\') || url.host_str().is_none_or(str::is_empty) || text[scheme.len()..].starts_with('/') {
+            return refuse("names no host");
+        }
+        if text.contains('@') {
+            return refuse("contains a user or password, which the agent's token replaces");
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return refuse("has a query or fragment; the plain address of the server is enough");
+        }
+        Ok(Self { text: text.to_owned(), plain: scheme == "http://" })
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The most memory of the agent's Java: a number of at least 2 MiB with `k`, `m` or `g`, as `-Xmx` takes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heap(String);
+
+impl FromStr for Heap {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        let refuse = || RenderError::Heap(text.chars().take(40).collect());
+        let unit: u64 = match text.chars().last() {
+            Some('k' | 'K') => 1 << 10,
+            Some('m' | 'M') => 1 << 20,
+            Some('g' | 'G') => 1 << 30,
+            _ => return Err(refuse()),
+        };
+        let digits = &text[..text.len() - 1];
+        let whole = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
+        let bytes = digits.parse::<u64>().ok().filter(|_| whole).and_then(|number| number.checked_mul(unit));
+        // Java takes no heap below 2 MiB; 1 TiB more than any machine that runs an agent.
+        match bytes {
+            Some(bytes) if (2 << 20..=1 << 40).contains(&bytes) => Ok(Self(text.to_owned())),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl fmt::Display for Heap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether images are named by tag or by digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pin {
+    /// By tag; the digest stands in a comment.
+    #[default]
+    Tag,
+    /// By digest.
+    Digest,
+}
+
+impl FromStr for Pin {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        one_of(text, "pin", &[("tag", Self::Tag), ("digest", Self::Digest)])
+    }
+}
+
+/// Whether the agent gets its engine's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EngineSocket {
+    /// It is mounted: the agent starts load generators and replaces itself.
+    #[default]
+    Mounted,
+    /// It is not: the agent starts nothing and is replaced by hand.
+    Withheld,
+}
+
+/// Whether the agent replaces itself when its server has a newer version. The variable's name is nowhere confirmed,
+/// so it is always given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoUpdate {
+    /// The variable that says so.
+    pub variable: EnvName,
+    /// What it says.
+    pub enabled: bool,
+}
+
+/// A path or volume of the host with its place in the container, as `-v` takes it: `SOURCE:/TARGET[:OPTIONS]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume(String);
+
+impl FromStr for Volume {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        refuse_control("volume", text)?;
+        if text.len() > 2 * MAX_PATH {
+            return Err(RenderError::TooLong { what: "volume", limit: 2 * MAX_PATH });
+        }
+        let mut parts = text.split(':');
+        let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let options = parts.next();
+        // A `,` or `"` in it would be read as CSV by some engines' commands.
+        let sound = !source.is_empty()
+            && (target.starts_with('/') && target.len() > 1)
+            && options
+                .is_none_or(|options| options.bytes().all(|b| b.is_ascii_alphanumeric() || b == b',' || b == b'='))
+            && options.is_none_or(|options| !options.is_empty())
+            && parts.next().is_none();
+        if sound { Ok(Self(text.to_owned())) } else { Err(RenderError::Volume(text.chars().take(80).collect())) }
+    }
+}
+
+impl Volume {
+    /// Host side and container side.
+    pub(super) fn of(source: &str, target: &str) -> Self {
+        Self(format!("{source}:{target}"))
+    }
+
+    /// As `-v` takes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Where it stands in the container.
+    pub fn target(&self) -> &str {
+        self.0.split(':').nth(1).unwrap_or_default()
+    }
+}
+
+/// One or several certificates as PEM, and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificates(String);
+
+impl Certificates {
+    /// Takes the certificates out of a PEM file; text between them is left out. A private key is refused.
+    pub fn parse(text: &str) -> Result<Self, RenderError> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        const END: &str = "-----END CERTIFICATE-----";
+        if text.len() > MAX_CERTIFICATES {
+            return Err(RenderError::TooLong { what: "certificate file", limit: MAX_CERTIFICATES });
+        }
+        if text.contains("PRIVATE KEY-----") {
+            return Err(RenderError::Certificates("holds a private key, which belongs to its server alone"));
+        }
+        let mut all = String::new();
+        let mut inside = false;
+        for line in text.lines().map(str::trim_end) {
+            inside |= line == BEGIN;
+            if inside {
+                let base64 = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+                if line != BEGIN && line != END && !line.bytes().all(base64) {
+                    return Err(RenderError::Certificates("has a line within a certificate that is no base64"));
+                }
+                all.push_str(line);
+                all.push('\n');
+            }
+            inside &= line != END;
+        }
+        match (all.is_empty(), inside) {
+            (true, _) => Err(RenderError::Certificates("holds no `-----BEGIN CERTIFICATE-----`: it must be PEM")),
+            (_, true) => Err(RenderError::Certificates("ends within a certificate")),
+            _ => Ok(Self(all)),
+        }
+    }
+
+    /// As PEM.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Takes a path as a command can name it.
+pub(super) fn refuse_bad_path(what: &'static str, path: &str) -> Result<(), RenderError> {
+    refuse_control(what, path)?;
+    match path.len() {
+        0 => Err(RenderError::Empty { what }),
+        length if length > MAX_PATH => Err(RenderError::TooLong { what, limit: MAX_PATH }),
+        _ => Ok(()),
+    }
+}
+
+/// The value of one of some words.
+pub(super) fn one_of<T: Copy>(text: &str, what: &'static str, words: &[(&'static str, T)]) -> Result<T, RenderError> {
+    let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+    found.ok_or_else(|| RenderError::Choice {
+        what,
+        given: text.chars().take(40).collect(),
+        choices: words.iter().map(|(word, _)| *word).collect(),
+    })
+}
+
+/// `true` or `false`, also as `on` and `off`.
+pub(super) fn switch(text: &str, what: &'static str) -> Result<bool, RenderError> {
+    one_of(text, what, &[("true", true), ("false", false), ("on", true), ("off", false)])
+}
