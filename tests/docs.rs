@@ -19,6 +19,8 @@ use support::real::{Docker, Podman, need};
 const SOURCES: [&str; 2] = ["docker.io", "docker.elastic.co"];
 /// What the documents call the private registry.
 const REGISTRY: &str = "reg.corp:5000";
+/// What the documents call the server.
+const SERVER: &str = "https://octoperf.corp";
 /// Programs that a document may call. Those of this repository and of cargo are tested elsewhere; they have to exist.
 const PROGRAMS: [&str; 7] = ["octobundle", "sha256sum", "mkdir", "tar", "docker", "podman", "skopeo"];
 
@@ -118,7 +120,9 @@ impl Stage {
             .replace("octobundle resolve", &format!("octobundle resolve {mirrors}"))
             .replace("octobundle pull", &format!("octobundle pull {mirrors}"))
             .replace("skopeo copy", "skopeo copy --dest-tls-verify=false");
-        command.replace(REGISTRY, &self.private.host())
+        // Any server will do; the registry's first page is one.
+        let server = if command.contains(" doctor agent ") { self.private.url() } else { SERVER.to_owned() };
+        command.replace(SERVER, &server).replace(REGISTRY, &self.private.host())
     }
 
     /// Whether what a command needs is there; says so by name if not.
@@ -132,7 +136,7 @@ impl Stage {
             "octobundle" if command.contains(" load ") && engine == "podman" => {
                 self.podman.is_some() && !Path::new("/run/podman/podman.sock").exists()
             }
-            "octobundle" if command.contains(" load ") => self.docker.is_some(),
+            "octobundle" if command.contains(" load ") || command.contains(" doctor agent ") => self.docker.is_some(),
             _ => true,
         }
     }

@@ -260,6 +260,47 @@ fn json_of_doctor_is_as_documented() {
 }
 
 #[test]
+fn json_of_doctor_agent_is_as_documented() {
+    let sample = Sample::new();
+    let (server, authority) = (MemoryRegistry::start(), Authority::new());
+    let at = |registry: &MemoryRegistry| registry.host().parse().expect("it is an address");
+    let hosts = vec![("registry.test", at(&sample.private)), ("octoperf.test", at(&server))];
+    let proxy = Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() });
+    sample.site.write("ca.pem", authority.certificate());
+    sample.site.write(".docker/config.json", r#"{"auths": {"registry.test": {"auth": "am86cHc="}}}"#);
+    let date = |registry: &MemoryRegistry| {
+        registry.fault(Fault::on("GET", "/").answer(200).times(9).header("date", "Tue, 14 Nov 2023 22:13:20 GMT"));
+    };
+    date(&sample.private);
+    date(&server);
+    let id = sample.agent.config_digest();
+    let folder = sample.site.path("").display().to_string();
+    let script = format!(
+        "#!/bin/sh\ncase \"$1 $2\" in\n'version --format') echo 4.3.1 ;;\n\
+         'info --format') echo '{{\"host\":{{\"cpus\":1,\"memTotal\":1}},\"store\":{{\"graphRoot\":\"{folder}\"}}}}' ;;\n\
+         'ps --format') echo '[{{\"Names\":[\"a\"],\"Image\":\"x\",\"ImageID\":\"{id}\"}}]' ;;\n\
+         *) exit 1 ;;\nesac\n"
+    );
+    let podman = sample.site.write("bin/podman", script);
+    std::fs::set_permissions(podman, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("it is ours");
+    let doctor = format!(
+        "doctor agent bundle.tar --engine podman --registry registry.test/tools --server-url https://octoperf.test \
+         --ca ca.pem --proxy {0} --agent-https-proxy {0} --json",
+        proxy.host()
+    );
+    let path = format!("{}:/usr/bin:/bin", sample.site.path("bin").display());
+    let report = sample.site.octobundle(doctor.split_whitespace()).env("PATH", path).run().assert_code(5).json();
+    // An address of a name is found only without a proxy.
+    let direct = format!(
+        "doctor agent bundle.tar --engine docker --registry {0} --server-url http://{0}",
+        sample.private.host()
+    );
+    let nowhere = sample.site.octobundle(direct.split_whitespace()).arg("--json");
+    let nowhere = nowhere.env("DOCKER_HOST", "unix:///nowhere/docker.sock").run().assert_code(5).json();
+    assert_documented("doctor agent", "doctor agent", &[report, nowhere]);
+}
+
+#[test]
 fn json_of_config_is_as_documented() {
     let sample = Sample::new();
     sample.site.write("own.toml", "[registry.\"reg.corp\"]\nplain-http = true\n");
@@ -320,7 +361,7 @@ fn progress_events_are_as_documented() {
 fn every_table_of_the_document_is_compared() {
     let tables: BTreeSet<String> = tables().into_keys().collect();
     let results = ["releases", "resolve and inspect", "pull", "push", "verify", "load", "render agent", "Errors"];
-    let results = results.into_iter().chain(["doctor", "config", "login", "logout"]);
+    let results = results.into_iter().chain(["doctor", "doctor agent", "config", "login", "logout"]);
     let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
     let compared = results.chain(events).chain(["content", "image failure"]);
     assert_eq!(tables, compared.map(str::to_owned).collect());

@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use clap::Subcommand;
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::ImageRef;
 use octobundle::registry::{
-    CertificateReport, Decision, HostReport, LoginAnswer, RateLimit, Registry, Resolved, Vouched,
+    CertificateReport, Decision, HostReport, LoginAnswer, RateLimit, Registry, Resolved, TlsReport, Vouched,
 };
 use octobundle::workflow::{self, Diagnosis, DoctorReport, DoctorRequest, ImageDiagnosis, Interception, Problem};
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job, SHORT_CONNECT};
+use crate::cli::doctor_agent;
 use crate::cli::exit::{Outcome, class_name, exit_code};
 use crate::cli::input::{ReleaseArgs, usage};
 use crate::cli::push::target;
@@ -22,20 +24,27 @@ use crate::cli::registry_args::{RegistryArgs, SourceArgs};
 use octobundle::wording::size;
 
 /// Somebody is watching; a transfer waits longer for slow proxies.
-const SHORT_ANSWER: Duration = Duration::from_secs(20);
+pub(super) const SHORT_ANSWER: Duration = Duration::from_secs(20);
 const JOBS: usize = 8;
 /// Addresses of a name that are shown; some names have dozens.
 const SHOWN_ADDRESSES: usize = 4;
 
 /// Look at every registry that a job would touch, and say what is in the way
 #[derive(clap::Args)]
-#[command(after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Examples:
   octobundle doctor octoperf-9.2.0 -o octoperf.tar
   octobundle doctor --registry reg.corp:5000/tools
+  octobundle doctor agent octoperf.tar --registry reg.corp:5000/tools --server-url https://octoperf.corp
 
-Nothing is fetched or sent. The exit code says whether the job would run: 0, or that of what is in the way.")]
+Nothing is fetched or sent, but by `doctor agent`, whose engine fetches the images. The exit code says whether the job
+would run: 0, or that of what is in the way."
+)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     #[command(flatten)]
     release: ReleaseArgs,
     /// The private registry that a push would go to
@@ -50,9 +59,18 @@ pub(crate) struct Args {
     reach: RegistryArgs,
 }
 
+#[derive(Subcommand)]
+enum What {
+    /// On an agent's host: whether an agent would work here, its first test included
+    Agent(Box<doctor_agent::Args>),
+}
+
 impl Args {
     /// Looks and reports.
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+        if let Some(What::Agent(args)) = &self.what {
+            return args.run(context).await;
+        }
         let request = self.request()?;
         let access = Access::new(&self.reach, None, Some(&self.source), &context.environment)?;
         let job = Job {
@@ -100,7 +118,7 @@ struct Json {
 }
 
 #[derive(Serialize)]
-struct HostJson {
+pub(super) struct HostJson {
     host: String,
     address: String,
     roles: Vec<&'static str>,
@@ -122,12 +140,13 @@ struct HostJson {
 }
 
 #[derive(Serialize)]
-struct TlsJson {
+pub(super) struct TlsJson {
     chain: Vec<CertificateJson>,
     vouched_by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    intercepted: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intercepted: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -166,7 +185,7 @@ struct OutputJson {
 }
 
 #[derive(Serialize)]
-struct ProblemJson {
+pub(super) struct ProblemJson {
     about: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
@@ -188,16 +207,10 @@ fn json(report: &DoctorReport) -> Json {
     }
 }
 
-fn host_json(diagnosis: &Diagnosis) -> HostJson {
+pub(super) fn host_json(diagnosis: &Diagnosis) -> HostJson {
     let report = &diagnosis.report;
-    let addresses = match &report.resolved {
-        Resolved::Addresses(all) => all.iter().map(ToString::to_string).collect(),
-        Resolved::ByProxy | Resolved::Failed(_) => Vec::new(),
-    };
-    let (proxy, route_reason) = match &report.route {
-        Decision::Direct(why) => (None, why.clone()),
-        Decision::Via(proxy, why) => (Some(proxy.to_string()), why.clone()),
-    };
+    let addresses = addresses(&report.resolved);
+    let (proxy, route_reason) = route_json(&report.route);
     HostJson {
         host: report.host.to_string(),
         address: report.address.clone(),
@@ -206,17 +219,12 @@ fn host_json(diagnosis: &Diagnosis) -> HostJson {
         proxy,
         route_reason,
         tls: report.tls.as_ref().map(|tls| TlsJson {
-            chain: tls.chain.iter().map(certificate_json).collect(),
-            vouched_by: vouched_word(&tls.vouched_by),
-            file: match &tls.vouched_by {
-                Vouched::File(path) => Some(path.display().to_string()),
-                _ => None,
-            },
-            intercepted: match diagnosis.interception {
+            intercepted: Some(match diagnosis.interception {
                 Interception::None => "no",
                 Interception::Certain(_) => "yes",
                 Interception::Possible(_) => "possibly",
-            },
+            }),
+            ..tls_json(tls)
         }),
         login: report.login.as_ref().ok().and_then(Clone::clone),
         reachable: report.answer.as_ref().err().is_none_or(|failure| failure.class() != ErrorClass::Network),
@@ -227,6 +235,35 @@ fn host_json(diagnosis: &Diagnosis) -> HostJson {
             window_seconds: rate.window,
         }),
         clock_difference_seconds: report.clock_difference,
+    }
+}
+
+/// The addresses of a name, as far as they were looked up here.
+pub(super) fn addresses(resolved: &Resolved) -> Vec<String> {
+    match resolved {
+        Resolved::Addresses(all) => all.iter().map(ToString::to_string).collect(),
+        Resolved::ByProxy | Resolved::Failed(_) => Vec::new(),
+    }
+}
+
+/// The proxy, if one is on the way, and why.
+pub(super) fn route_json(route: &Decision) -> (Option<String>, String) {
+    match route {
+        Decision::Direct(why) => (None, why.clone()),
+        Decision::Via(proxy, why) => (Some(proxy.to_string()), why.clone()),
+    }
+}
+
+/// What was shown in TLS; who opens it on the way is left out.
+pub(super) fn tls_json(tls: &TlsReport) -> TlsJson {
+    TlsJson {
+        chain: tls.chain.iter().map(certificate_json).collect(),
+        vouched_by: vouched_word(&tls.vouched_by),
+        file: match &tls.vouched_by {
+            Vouched::File(path) => Some(path.display().to_string()),
+            _ => None,
+        },
+        intercepted: None,
     }
 }
 
@@ -265,7 +302,7 @@ fn image_json(diagnosis: &ImageDiagnosis) -> ImageJson {
     }
 }
 
-fn image_word(diagnosis: &ImageDiagnosis) -> &'static str {
+pub(super) fn image_word(diagnosis: &ImageDiagnosis) -> &'static str {
     match &diagnosis.found {
         Some(Ok(_)) => "found",
         Some(Err(_)) => "failed",
@@ -273,7 +310,7 @@ fn image_word(diagnosis: &ImageDiagnosis) -> &'static str {
     }
 }
 
-fn problem_json(problem: &Problem) -> ProblemJson {
+pub(super) fn problem_json(problem: &Problem) -> ProblemJson {
     ProblemJson {
         about: problem.about.clone(),
         class: problem.class.map(class_name),
@@ -287,11 +324,7 @@ fn text(report: &DoctorReport) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
     for diagnosis in &report.hosts {
-        line(format!("{}  ({})", diagnosis.report.host, roles(diagnosis).join(", ")));
-        for (name, value) in host_lines(diagnosis) {
-            line(format!("  {name:<10} {value}"));
-        }
-        line(String::new());
+        line(host_text(diagnosis));
     }
     for image in &report.images {
         line(format!("{:<9} {}{}", image_word(image), image.image, image_place(image)));
@@ -301,15 +334,7 @@ fn text(report: &DoctorReport) -> String {
         line(format!("output    {}: {free} free in its folder", output.path.display()));
     }
     for problem in &report.problems {
-        let (first, causes) = problem.what.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
-        let word = if problem.class.is_some() { "problem" } else { "note" };
-        line(format!("\n{word}: {}: {first}", problem.about));
-        for cause in causes {
-            line(format!("  cause: {cause}"));
-        }
-        if let Some(help) = &problem.help {
-            line(format!("  help: {help}"));
-        }
+        line(problem_text(problem));
     }
     line(match report.verdict() {
         None => "\nthe job would run".to_owned(),
@@ -318,20 +343,34 @@ fn text(report: &DoctorReport) -> String {
     text
 }
 
+/// A host with what was found about it, a fact a line.
+pub(super) fn host_text(diagnosis: &Diagnosis) -> String {
+    let mut text = format!("{}  ({})\n", diagnosis.report.host, roles(diagnosis).join(", "));
+    for (name, value) in host_lines(diagnosis) {
+        writeln!(text, "  {name:<10} {value}").expect("a String takes any text");
+    }
+    text
+}
+
+/// What is wrong, its causes and the next step, after an empty line.
+pub(super) fn problem_text(problem: &Problem) -> String {
+    let (first, causes) = problem.what.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let word = if problem.class.is_some() { "problem" } else { "note" };
+    let mut text = format!("\n{word}: {}: {first}", problem.about);
+    for cause in causes {
+        write!(text, "\n  cause: {cause}").expect("a String takes any text");
+    }
+    if let Some(help) = &problem.help {
+        write!(text, "\n  help: {help}").expect("a String takes any text");
+    }
+    text
+}
+
 fn host_lines(diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
     let report = &diagnosis.report;
     let mut lines = vec![("address", report.address.clone()), ("name", resolved(&report.resolved))];
-    lines.push((
-        "way",
-        match &report.route {
-            Decision::Direct(why) => format!("direct: {why}"),
-            Decision::Via(proxy, why) => format!("through the proxy {proxy}: {why}"),
-        },
-    ));
-    if let Some(tls) = &report.tls {
-        lines.extend(tls.chain.iter().map(|certificate| ("TLS", certificate_line(certificate))));
-        lines.push(("trusted", vouched(&tls.vouched_by)));
-    }
+    lines.push(("way", way(&report.route)));
+    lines.extend(report.tls.iter().flat_map(tls_lines));
     lines.push((
         "login",
         match &report.login {
@@ -342,11 +381,31 @@ fn host_lines(diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
     ));
     lines.push(("answer", answer(report)));
     lines.extend(diagnosis.rate.map(|rate| ("limit", rate_line(rate))));
-    lines.extend(report.clock_difference.map(|seconds| ("clock", format!("{} s apart", seconds.unsigned_abs()))));
+    lines.extend(report.clock_difference.map(clock_line));
     lines
 }
 
-fn resolved(resolved: &Resolved) -> String {
+/// How a host is reached.
+pub(super) fn way(route: &Decision) -> String {
+    match route {
+        Decision::Direct(why) => format!("direct: {why}"),
+        Decision::Via(proxy, why) => format!("through the proxy {proxy}: {why}"),
+    }
+}
+
+/// Each certificate, and who vouches for them.
+pub(super) fn tls_lines(tls: &TlsReport) -> Vec<(&'static str, String)> {
+    let chain = tls.chain.iter().map(|certificate| ("TLS", certificate_line(certificate)));
+    chain.chain([("trusted", vouched(&tls.vouched_by))]).collect()
+}
+
+/// How far clocks are apart.
+pub(super) fn clock_line(seconds: i64) -> (&'static str, String) {
+    ("clock", format!("{} s apart", seconds.unsigned_abs()))
+}
+
+/// What is known of a name's addresses.
+pub(super) fn resolved(resolved: &Resolved) -> String {
     match resolved {
         Resolved::Addresses(all) => {
             let shown: Vec<String> = all.iter().take(SHOWN_ADDRESSES).map(ToString::to_string).collect();

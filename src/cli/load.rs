@@ -34,11 +34,23 @@ pub(crate) struct Args {
     keep_host: bool,
 }
 
+/// An engine by name.
 #[derive(Clone, Copy, ValueEnum)]
-enum EngineName {
+pub(crate) enum EngineName {
     Auto,
     Docker,
     Podman,
+}
+
+impl EngineName {
+    /// For the library.
+    pub(crate) fn choice(self) -> EngineChoice {
+        match self {
+            Self::Auto => EngineChoice::Auto,
+            Self::Docker => EngineChoice::Docker,
+            Self::Podman => EngineChoice::Podman,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -61,11 +73,7 @@ impl Args {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let request = LoadRequest {
             bundle: self.bundle.clone(),
-            engine: match self.engine {
-                EngineName::Auto => EngineChoice::Auto,
-                EngineName::Docker => EngineChoice::Docker,
-                EngineName::Podman => EngineChoice::Podman,
-            },
+            engine: self.engine.choice(),
             settings: context.environment.engines(),
             target: self.registry.as_ref().map(|registry| target(registry, self.keep_host)).transpose()?,
             threads: threads(),

@@ -6,6 +6,7 @@ mod completions;
 mod config;
 mod config_file;
 mod doctor;
+mod doctor_agent;
 mod exit;
 mod input;
 mod inspect;

@@ -13,13 +13,17 @@ use crate::engine::address::ApiAddress;
 use crate::engine::answer::{self, LoadFault, MAX_ANSWER, Told};
 use crate::engine::error::EngineError;
 use crate::engine::file_body::FileBody;
-use crate::engine::{Archive, ImageKey};
-use crate::oci::{Digest, Repository, Tag};
+use crate::engine::host::{self, EngineHost, RunningContainer};
+use crate::engine::pull::{EngineLogin, PullAnswer};
+use crate::engine::{Archive, EngineKind, ImageKey};
+use crate::oci::{Digest, ImageRef, Repository, Tag};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For questions that an engine answers from what it knows. Loading has no such limit: unpacking a large image is
 /// silent for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// An engine that fetches says something every few seconds, but for the unpacking of a large layer.
+const PULL_SILENCE: Duration = Duration::from_secs(600);
 
 /// An engine's API.
 #[derive(Debug)]
@@ -68,6 +72,10 @@ impl Api {
         &self.place
     }
 
+    pub(super) fn is_on_a_socket(&self) -> bool {
+        self.place.starts_with("unix://")
+    }
+
     pub(super) async fn version(&self) -> Result<Told, EngineError> {
         let question = self.question(Method::GET, "version");
         let name = question.name.clone();
@@ -91,6 +99,64 @@ impl Api {
         question.builder = question.builder.query(&[("repo", repository.to_string().as_str()), ("tag", tag.as_str())]);
         let name = question.name.clone();
         question.quick().await?.success(self, &name).map(|_| ())
+    }
+
+    pub(super) async fn host(&self) -> Result<EngineHost, EngineError> {
+        self.told("info", host::of_docker).await
+    }
+
+    pub(super) async fn running(&self) -> Result<Vec<RunningContainer>, EngineError> {
+        self.told("containers/json", host::containers).await
+    }
+
+    async fn told<T>(&self, path: &str, read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, EngineError> {
+        let question = self.question(Method::GET, path);
+        let name = question.name.clone();
+        let answer = question.quick().await?.success(self, &name)?;
+        read(&answer).map_err(|reason| self.not_an_engines(&name, &reason))
+    }
+
+    pub(super) async fn pull(
+        &self,
+        kind: EngineKind,
+        image: &ImageRef,
+        login: Option<&EngineLogin>,
+        arrived: impl Fn(u64),
+    ) -> Result<(), EngineError> {
+        let mut question = self.question(Method::POST, "images/create");
+        let name = question.name.clone();
+        let repository = image.repository().to_string();
+        question.builder = question.builder.query(&[("fromImage", repository.as_str()), ("tag", &image.lookup())]);
+        if let Some(login) = login {
+            question.builder = question.builder.header("X-Registry-Auth", login.header());
+        }
+        let refused = |message: String| EngineError::Pull {
+            place: self.place.clone(),
+            kind,
+            image: Box::new(image.clone()),
+            message,
+        };
+        let silent = || EngineError::Silent {
+            place: self.place.clone(),
+            request: name.clone(),
+            seconds: PULL_SILENCE.as_secs(),
+        };
+        let broken =
+            |error: reqwest::Error| EngineError::Unreachable { place: self.place.clone(), source: innermost(&error) };
+        let quiet = |reason: String| self.not_an_engines(&name, &reason);
+        let sent = tokio::time::timeout(PULL_SILENCE, question.builder.send()).await.map_err(|_| silent())?;
+        let mut response = sent.map_err(broken)?;
+        if !response.status().is_success() {
+            let body = bounded(response).await.map_err(broken)?.unwrap_or_default();
+            return Err(refused(answer::message(&body)));
+        }
+        let mut heard = PullAnswer::default();
+        while let Some(chunk) =
+            tokio::time::timeout(PULL_SILENCE, response.chunk()).await.map_err(|_| silent())?.map_err(broken)?
+        {
+            arrived(heard.take(&chunk).map_err(quiet)?);
+        }
+        heard.end().map_err(quiet)?.map_err(refused)
     }
 
     pub(super) async fn load(

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
-use crate::engine::ImageKey;
 use crate::engine::answer::{self, MAX_ANSWER};
 use crate::engine::error::EngineError;
+use crate::engine::host::{self, EngineHost, RunningContainer};
+use crate::engine::{EngineKind, ImageKey};
 use crate::oci::{Digest, ImageRef};
 
 pub(super) const PROGRAM: &str = "podman";
@@ -73,6 +74,39 @@ impl PodmanCommand {
         let (image, name) = (image.to_string(), name.without_digest().to_string());
         let arguments = ["tag", &image, &name];
         self.quick(&arguments).await?.success(self, &arguments).map(|_| ())
+    }
+
+    pub(super) async fn host(&self) -> Result<EngineHost, EngineError> {
+        self.told(&["info", "--format", "json"], host::of_podman).await
+    }
+
+    pub(super) async fn running(&self) -> Result<Vec<RunningContainer>, EngineError> {
+        self.told(&["ps", "--format", "json"], host::containers).await
+    }
+
+    async fn told<T>(&self, arguments: &[&str], read: impl Fn(&[u8]) -> Result<T, String>) -> Result<T, EngineError> {
+        let answer = self.quick(arguments).await?.success(self, arguments)?;
+        read(answer.as_bytes()).map_err(|reason| self.not_podmans(arguments, &reason))
+    }
+
+    /// Fetches with podman's own logins: its command takes none that would not stand in a list of processes.
+    pub(super) async fn pull(&self, image: &ImageRef) -> Result<(), EngineError> {
+        let name = match image.digest() {
+            Some(digest) => ImageRef::pinned(image.repository().clone(), digest).to_string(),
+            None => image.to_string(),
+        };
+        let mut command = self.command();
+        command.args(["pull", "--quiet", &name]);
+        let ended = self.run(command).await?;
+        if ended.status.success() {
+            return Ok(());
+        }
+        Err(EngineError::Pull {
+            place: self.place(),
+            kind: EngineKind::Podman,
+            image: Box::new(image.clone()),
+            message: ended.words(),
+        })
     }
 
     pub(super) async fn load(&self, archive: &Path) -> Result<Vec<String>, EngineError> {

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::engine::EngineKind;
+use crate::engine::pull::{PullTrouble, is_full_disk};
 use crate::failure::{ErrorClass, Explain, typed};
 use crate::oci::ImageRef;
 
@@ -103,6 +105,18 @@ pub enum EngineError {
         /// Its words, cut to a bound.
         message: String,
     },
+    /// The engine did not get an image from its registry.
+    #[error("the engine at {place} could not fetch `{image}`: {message}")]
+    Pull {
+        /// Where.
+        place: String,
+        /// Which engine.
+        kind: EngineKind,
+        /// What it was asked for.
+        image: Box<ImageRef>,
+        /// Its words, cut to a bound.
+        message: String,
+    },
     /// The file to load cannot be read.
     #[error("failed to read `{}`", path.display())]
     Archive {
@@ -162,6 +176,7 @@ impl Explain for EngineError {
                     ErrorClass::Other
                 }
             }
+            Self::Pull { message, .. } => PullTrouble::of(message).class(),
             Self::Archive { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
             Self::Archive { .. } => ErrorClass::Disk,
             Self::Answer { .. } | Self::Start { .. } => ErrorClass::Other,
@@ -187,6 +202,7 @@ impl Explain for EngineError {
             {
                 Some("make room where the engine keeps its images (`docker system df`, `podman system df`); podman's socket needs room for the whole file in /var/tmp too".into())
             }
+            Self::Pull { kind, image, message, .. } => Some(how_to_fetch(*kind, image, PullTrouble::of(message))),
             Self::Load { archive, .. } => {
                 Some(format!("see that the file is sound: `octobundle verify {}`", typed(archive)))
             }
@@ -217,7 +233,33 @@ fn how_to_get_an_engine(attempts: &[Attempt]) -> String {
         .into()
 }
 
-/// The words of Linux and of Go for a full disk and a used-up quota.
-fn is_full_disk(message: &str) -> bool {
-    ["no space left on device", "disk quota exceeded"].iter().any(|words| message.contains(words))
+fn how_to_fetch(kind: EngineKind, image: &ImageRef, trouble: PullTrouble) -> String {
+    let host = &image.repository().host;
+    match (trouble, kind) {
+        (PullTrouble::Disk, _) => format!("make room where the engine keeps its images: `{kind} system df`"),
+        (PullTrouble::Untrusted, EngineKind::Docker) => format!(
+            "put the certificate of the registry's authority at `/etc/docker/certs.d/{host}/ca.crt`; docker reads it at the next pull"
+        ),
+        (PullTrouble::Untrusted, EngineKind::Podman) => format!(
+            "put the certificate of the registry's authority at `/etc/containers/certs.d/{host}/ca.crt`; podman reads it at the next pull"
+        ),
+        (PullTrouble::PlainHttp, EngineKind::Docker) => format!(
+            "give the registry a certificate, or add `{host}` to `insecure-registries` of `/etc/docker/daemon.json` and restart docker"
+        ),
+        (PullTrouble::PlainHttp, EngineKind::Podman) => format!(
+            "give the registry a certificate, or write `insecure = true` for `{host}` into a file of `/etc/containers/registries.conf.d`"
+        ),
+        (PullTrouble::Login, EngineKind::Docker) => format!("log in first: `docker login {host}`"),
+        (PullTrouble::Login, EngineKind::Podman) => format!("log in first: `podman login {host}`"),
+        (PullTrouble::Missing, _) => {
+            "push the bundle to this registry, under the same path: `octobundle push BUNDLE --registry …`".into()
+        }
+        (PullTrouble::Platform, _) => {
+            "pull the release again with this machine's platform, as in `octobundle pull … --platform linux/arm64`"
+                .into()
+        }
+        (PullTrouble::Other, _) => format!(
+            "see that this machine reaches `{host}`; the engine has proxy settings of its own (`{kind} info` shows them)"
+        ),
+    }
 }

@@ -1,4 +1,5 @@
-//! docker or podman on this host: finding it, giving it images, asking for their ids, naming them.
+//! docker or podman on this host: finding it, giving it images or letting it fetch them, asking for their ids, naming
+//! them.
 //!
 //! Both are spoken to over docker's API (1.40 and later: docker 20.10, podman 4.3); podman also by its command, since
 //! its socket is off unless someone turned it on. Knows nothing of bundles: it takes a file.
@@ -9,7 +10,9 @@ mod api;
 mod command;
 mod error;
 mod file_body;
+mod host;
 mod identity;
+mod pull;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -22,7 +25,9 @@ use api::Api;
 use command::PodmanCommand;
 
 pub use error::{Attempt, EngineError};
+pub use host::{EngineHost, RunningContainer};
 pub use identity::IdCheck;
+pub use pull::{EngineLogin, PullTrouble};
 
 /// Which engine is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -148,6 +153,14 @@ impl Engine {
         }
     }
 
+    /// Whether what it says of its folders is about this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        match &self.way {
+            Way::Api(api) => api.is_on_a_socket(),
+            Way::Command(_) => true,
+        }
+    }
+
     /// Gives it every image of `archive`. Returns what the engine says it loaded, in its words.
     ///
     /// `sent` is told how many bytes of the file are on their way, counted from its start; a `podman` command reads the
@@ -172,6 +185,38 @@ impl Engine {
         match &self.way {
             Way::Api(api) => api.image_id(image).await,
             Way::Command(command) => command.image_id(image).await,
+        }
+    }
+
+    /// Lets it fetch an image, by digest where the name has one. What arrived, in bytes of packed layers, is told to
+    /// `arrived`; only docker tells.
+    ///
+    /// An API shows the registry `login`; podman's command has logins of its own, and is given none.
+    pub async fn pull(
+        &self,
+        image: &ImageRef,
+        login: Option<&EngineLogin>,
+        arrived: impl Fn(u64),
+    ) -> Result<(), EngineError> {
+        match &self.way {
+            Way::Api(api) => api.pull(self.kind, image, login, arrived).await,
+            Way::Command(command) => command.pull(image).await,
+        }
+    }
+
+    /// What it tells of its machine.
+    pub async fn host(&self) -> Result<EngineHost, EngineError> {
+        match &self.way {
+            Way::Api(api) => api.host().await,
+            Way::Command(command) => command.host().await,
+        }
+    }
+
+    /// The containers that run.
+    pub async fn running(&self) -> Result<Vec<RunningContainer>, EngineError> {
+        match &self.way {
+            Way::Api(api) => api.running().await,
+            Way::Command(command) => command.running().await,
         }
     }
 

@@ -71,7 +71,7 @@ pub use auth_store::{Kept, LoginFile};
 pub use certs_d::{CertsError, HostCertificates};
 pub use credentials::{Anonymous, AuthFile, AuthFiles, Credential, CredentialStore, Found};
 pub use error::RegistryError;
-pub use probe::{ApiAnswer, HostReport, LoginAnswer, PlaceReport, RateLimit, Resolved};
+pub use probe::{ApiAnswer, HostReport, LoginAnswer, PlaceReport, RateLimit, Resolved, ServerReport};
 pub use proxy::{BadProxy, Decision, ProxyRules, ProxyTexts, ProxyUrl};
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use secret::Secret;

@@ -9,9 +9,10 @@ use url::Url;
 
 use crate::content::Lookup;
 use crate::failure::Failure;
-use crate::oci::{Digest, Host, Repository};
+use crate::oci::{BadReference, Digest, Host, Repository};
 use crate::registry::Registry;
 use crate::registry::auth::Access;
+use crate::registry::credentials::Credential;
 use crate::registry::endpoint::{Endpoint, shown_url};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
@@ -50,6 +51,25 @@ pub struct HostReport {
     pub login: Result<Option<String>, Failure>,
     /// What it answers to a request for its API.
     pub answer: Result<ApiAnswer, Failure>,
+    /// Its clock less ours, in seconds, where it tells the time.
+    pub clock_difference: Option<i64>,
+}
+
+/// What was found out about a server that is no registry.
+#[derive(Debug)]
+pub struct ServerReport {
+    /// Its host, with the port where one is written.
+    pub host: Host,
+    /// Its address, without a query.
+    pub address: String,
+    /// How it is reached.
+    pub route: Decision,
+    /// The addresses of its name.
+    pub resolved: Resolved,
+    /// What it shows in TLS; none in plain http or where no connection came about.
+    pub tls: Option<TlsReport>,
+    /// The HTTP status that it answers with.
+    pub answer: Result<u16, Failure>,
     /// Its clock less ours, in seconds, where it tells the time.
     pub clock_difference: Option<i64>,
 }
@@ -116,10 +136,11 @@ impl Registry {
         let url = endpoint.api();
         let route = self.0.settings.proxy.for_url(&url);
         let login = self.0.auth.lookup(&endpoint).await;
-        let look = self.0.look(endpoint.host(), &url).await?;
-        let answer = match look.refused {
-            Some(error) => Err(error),
-            None => self.0.api(&endpoint).await,
+        let look = self.0.look(endpoint.host(), &url, "its API (`/v2/`)").await?;
+        let answer = match look.answer {
+            // The request with a login meets the same refusal and can say whose certificate it was.
+            Err(error) if look.tls.is_none() => Err(error),
+            _ => self.0.api(&endpoint).await,
         };
         Ok(HostReport {
             host: repository.host.clone(),
@@ -132,6 +153,34 @@ impl Registry {
             answer: answer.map_err(Failure::from),
             clock_difference: look.clock_difference,
         })
+    }
+
+    /// Finds out about a server that is no registry, by one request for its first page without a login. No redirect is
+    /// followed.
+    pub async fn probe_server(&self, url: &Url) -> Result<ServerReport, Failure> {
+        let host = url.host_str().unwrap_or_default();
+        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let host: Host = host.parse().map_err(|error: BadReference| RegistryError::Setting {
+            what: format!("the server's address names no host: {error}"),
+        })?;
+        let route = self.0.settings.proxy.for_url(url);
+        let look = self.0.look(&host, url, "its first page").await?;
+        Ok(ServerReport {
+            host,
+            address: shown_url(url),
+            resolved: resolve(url, &route).await,
+            route,
+            tls: look.tls,
+            answer: look.answer.map(|status| status.as_u16()).map_err(Failure::from),
+            clock_difference: look.clock_difference,
+        })
+    }
+
+    /// The login that the settings have for `repository`, for someone else to show.
+    pub async fn login_for(&self, repository: &Repository) -> Result<Option<Credential>, Failure> {
+        let endpoint = Endpoint::of(repository, &self.0.settings)?;
+        let found = self.0.auth.lookup(&endpoint).await?;
+        Ok(found.map(|found| found.credential.clone()))
     }
 
     /// What `repository` has under a tag or digest, without fetching it.
@@ -148,8 +197,7 @@ impl Registry {
 struct Look {
     tls: Option<TlsReport>,
     clock_difference: Option<i64>,
-    /// Why there was no answer, unless the certificate was the reason.
-    refused: Option<RegistryError>,
+    answer: Result<StatusCode, RegistryError>,
 }
 
 impl Exchange {
@@ -164,7 +212,7 @@ impl Exchange {
     }
 
     /// One request without a login over a connection of its own, whose certificates are kept.
-    async fn look(&self, host: &Host, url: &Url) -> Result<Look, RegistryError> {
+    async fn look(&self, host: &Host, url: &Url, what: &str) -> Result<Look, RegistryError> {
         let seen = Seen::default();
         let own = self.settings.trusted_for.get(host).map_or(&[][..], Vec::as_slice);
         let trust = Trust::new(&[&self.settings.trusted[..], own].concat())?;
@@ -178,21 +226,20 @@ impl Exchange {
         if let Some(tls) = tls.as_mut().filter(|tls| unchecked && tls.vouched_by == Vouched::System) {
             tls.vouched_by = Vouched::Unchecked;
         }
-        let (mut clock_difference, mut refused) = (None, None);
-        match sent {
-            Ok(Ok(response)) => clock_difference = clock_of(response.headers(), SystemTime::now()),
-            // The request with a login meets the same refusal and can say whose certificate it was.
-            Ok(Err(_)) if tls.is_some() => {}
-            Ok(Err(error)) => refused = Some(self.transport.explain(error, url, "its API (`/v2/`)")),
-            Err(_) => {
-                refused = Some(RegistryError::Stalled {
-                    host: host.to_string(),
-                    what: "its API (`/v2/`)".into(),
-                    seconds: self.settings.limits.headers.as_secs(),
-                });
+        let mut clock_difference = None;
+        let answer = match sent {
+            Ok(Ok(response)) => {
+                clock_difference = clock_of(response.headers(), SystemTime::now());
+                Ok(response.status())
             }
-        }
-        Ok(Look { tls, clock_difference, refused })
+            Ok(Err(error)) => Err(self.transport.explain(error, url, what)),
+            Err(_) => Err(RegistryError::Stalled {
+                host: host.to_string(),
+                what: what.into(),
+                seconds: self.settings.limits.headers.as_secs(),
+            }),
+        };
+        Ok(Look { tls, clock_difference, answer })
     }
 
     async fn head(

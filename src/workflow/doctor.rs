@@ -14,7 +14,7 @@ use crate::registry::{Decision, HostReport, PlaceReport, RateLimit, Registry, Tl
 use crate::transfer::side_by_side;
 
 /// Clocks that differ by more make certificates and tokens fail.
-const CLOCK_TOLERANCE: u64 = 300;
+pub(super) const CLOCK_TOLERANCE: u64 = 300;
 /// A certificate that ends sooner is worth a word.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// Registries whose certificates public authorities sign: another signer stands in between.
@@ -127,6 +127,19 @@ pub struct Problem {
     pub class: Option<ErrorClass>,
 }
 
+impl Problem {
+    /// A failure that is in the way.
+    pub(super) fn of(about: &str, failure: &Failure) -> Self {
+        Self { class: Some(failure.class()), ..Self::note_of(about, failure) }
+    }
+
+    /// A failure that is worth knowing.
+    pub(super) fn note_of(about: &str, failure: &Failure) -> Self {
+        let help = failure.help().map(str::to_owned);
+        Self { about: about.to_owned(), what: failure.chain(), help, class: None }
+    }
+}
+
 impl DoctorReport {
     /// How the job would end; none if it would run.
     pub fn verdict(&self) -> Option<ErrorClass> {
@@ -154,7 +167,7 @@ pub async fn doctor(request: &DoctorRequest, registry: &Arc<Registry>) -> Result
 }
 
 /// What has to be mended first comes first.
-fn rank(class: ErrorClass) -> u8 {
+pub(super) fn rank(class: ErrorClass) -> u8 {
     match class {
         ErrorClass::Usage | ErrorClass::Input => 0,
         ErrorClass::Network => 1,
@@ -202,7 +215,7 @@ fn hosts_of(request: &DoctorRequest, registry: &Registry) -> BTreeMap<Host, (Rep
     hosts
 }
 
-fn diagnose(report: HostReport, roles: Roles) -> Diagnosis {
+pub(super) fn diagnose(report: HostReport, roles: Roles) -> Diagnosis {
     let interception = report.tls.as_ref().map_or(Interception::None, |tls| interception(&report, tls));
     Diagnosis { report, roles, rate: None, interception }
 }
@@ -286,12 +299,7 @@ async fn look_at_image(registry: Arc<Registry>, image: ImageRef, dead: Arc<Vec<H
 fn look_at_output(path: &Path) -> (Option<OutputDiagnosis>, Option<Problem>) {
     let folder = folder_of(path);
     let diagnosis = OutputDiagnosis { path: path.into(), free: free_space(folder).ok().flatten() };
-    let problem = |failure: Failure| Problem {
-        about: path.display().to_string(),
-        what: failure.chain(),
-        help: failure.help().map(str::to_owned),
-        class: Some(failure.class()),
-    };
+    let problem = |failure: Failure| Problem::of(&path.display().to_string(), &failure);
     if let Err(error) = check_output(path, ExistingOutput::Refuse) {
         return (Some(diagnosis), Some(problem(error.into())));
     }
@@ -303,7 +311,7 @@ fn look_at_output(path: &Path) -> (Option<OutputDiagnosis>, Option<Problem>) {
     (Some(diagnosis), writable.err().map(problem))
 }
 
-fn problems_of_host(diagnosis: &Diagnosis, images: &[ImageDiagnosis], now: SystemTime) -> Vec<Problem> {
+pub(super) fn problems_of_host(diagnosis: &Diagnosis, images: &[ImageDiagnosis], now: SystemTime) -> Vec<Problem> {
     let host = &diagnosis.report.host;
     let mut problems = Vec::new();
     problems.extend(problem_of_answer(diagnosis, images));
@@ -334,12 +342,7 @@ fn problem_of_answer(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option
 fn problem_of_login(report: &HostReport) -> Option<Problem> {
     let failure = report.login.as_ref().err()?;
     let already_said = report.answer.as_ref().is_err_and(|answer| answer.chain() == failure.chain());
-    (!already_said).then(|| Problem {
-        about: report.host.to_string(),
-        what: failure.chain(),
-        help: failure.help().map(str::to_owned),
-        class: Some(failure.class()),
-    })
+    (!already_said).then(|| Problem::of(report.host.as_str(), failure))
 }
 
 /// What is worth knowing about a way that works.
@@ -426,12 +429,7 @@ fn problem_of_rate(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option<P
     })
 }
 
-fn problem_of_image(diagnosis: &ImageDiagnosis) -> Option<Problem> {
+pub(super) fn problem_of_image(diagnosis: &ImageDiagnosis) -> Option<Problem> {
     let Some(Err(failure)) = &diagnosis.found else { return None };
-    Some(Problem {
-        about: diagnosis.image.to_string(),
-        what: failure.chain(),
-        help: failure.help().map(str::to_owned),
-        class: Some(failure.class()),
-    })
+    Some(Problem::of(&diagnosis.image.to_string(), failure))
 }

@@ -22,6 +22,11 @@ pub(crate) struct Docker {
 impl Docker {
     /// `None` if a program is missing that this needs.
     pub(crate) fn start() -> Option<Self> {
+        Self::believing(None)
+    }
+
+    /// One that believes the certificates in this file, and no others.
+    pub(crate) fn believing(authorities: Option<&Path>) -> Option<Self> {
         let (program, client) = (need("dockerd")?, need("docker")?);
         if !need_root("dockerd") {
             return None;
@@ -31,7 +36,11 @@ impl Docker {
         std::fs::write(at("daemon.json"), "{}").expect("files can be written");
         let log = File::create(at("log")).expect("files can be written");
         let namespace = folder.path().file_name().expect("it was made with a name").to_string_lossy().replace('.', "");
-        let child = command(&program, &folder)
+        let mut command = command(&program, &folder);
+        if let Some(file) = authorities {
+            command.env("SSL_CERT_FILE", file).env("SSL_CERT_DIR", folder.path());
+        }
+        let child = command
             // Without bridge and packet filter it changes nothing on the host; vfs needs no support of the kernel.
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs"])
             .args(["--config-file", &at("daemon.json"), "--pidfile", &at("pid")])

@@ -72,10 +72,20 @@ impl Podman {
 
     /// Offers the storage over a socket that speaks Docker's API as well as its own.
     pub(crate) fn serve(&self) -> PodmanService {
+        self.serve_by(self.command())
+    }
+
+    /// The same, believing the certificates in this file, and no others.
+    pub(crate) fn serve_believing(&self, authorities: &Path) -> PodmanService {
+        let mut command = self.command();
+        command.env("SSL_CERT_FILE", authorities).env("SSL_CERT_DIR", self.folder.path());
+        self.serve_by(command)
+    }
+
+    fn serve_by(&self, mut command: Command) -> PodmanService {
         let socket = self.folder.path().join("podman.sock");
         let address = format!("unix://{}", socket.display());
-        let child = self
-            .command()
+        let child = command
             .args(["system", "service", "--time=0", &address])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
