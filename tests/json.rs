@@ -301,6 +301,12 @@ fn json_of_doctor_agent_is_as_documented() {
 }
 
 #[test]
+fn json_of_upgrade_path_is_as_documented() {
+    let path = Site::new().octobundle(["upgrade-path", "9.2.0", "16.2.1", "--json"]).run().assert_ok().json();
+    assert_documented("upgrade-path", "upgrade-path", &[path]);
+}
+
+#[test]
 fn json_of_config_is_as_documented() {
     let sample = Sample::new();
     sample.site.write("own.toml", "[registry.\"reg.corp\"]\nplain-http = true\n");
@@ -361,8 +367,8 @@ fn progress_events_are_as_documented() {
 fn every_table_of_the_document_is_compared() {
     let tables: BTreeSet<String> = tables().into_keys().collect();
     let results = ["releases", "resolve and inspect", "pull", "push", "verify", "load", "render agent", "Errors"];
-    let results = results.into_iter().chain(["doctor", "doctor agent", "config", "login", "logout"]);
+    let results = results.into_iter().chain(["doctor", "doctor agent", "upgrade-path", "config", "login", "logout"]);
     let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
-    let compared = results.chain(events).chain(["content", "image failure"]);
+    let compared = results.chain(events).chain(["content", "upgrade fact", "image failure"]);
     assert_eq!(tables, compared.map(str::to_owned).collect());
 }

@@ -26,6 +26,7 @@ mod resolve;
 mod schema;
 mod settings;
 mod sourced;
+mod upgrade_path;
 mod verify;
 
 use std::process::ExitCode;
@@ -121,6 +122,8 @@ enum Command {
     Render(render::Args),
     /// Look at every registry that a job would touch, and say what is in the way
     Doctor(doctor::Args),
+    /// List the releases that an upgrade goes through, a bundle each, and what OctoPerf says about each step
+    UpgradePath(upgrade_path::Args),
     /// Keep a login for a registry, where docker keeps it too
     Login(login::LoginArgs),
     /// Forget a registry's login
@@ -258,6 +261,7 @@ async fn dispatch(command: Command, context: Context) -> Result<Outcome, Failure
         Command::Load(args) => args.run(&context).await,
         Command::Render(args) => args.run(&context),
         Command::Doctor(args) => args.run(&context).await,
+        Command::UpgradePath(args) => args.run(&context),
         Command::Login(args) => args.run(&context).await,
         Command::Logout(args) => args.run(&context),
         Command::Config(args) => args.run(&context),

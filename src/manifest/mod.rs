@@ -12,6 +12,7 @@ mod releases;
 mod select;
 mod suggest;
 mod template;
+mod upgrades;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,6 +28,7 @@ pub use place::Place;
 pub use releases::{Release, find_release, releases};
 pub use select::Selection;
 pub use suggest::closest;
+pub use upgrades::{BadVersion, UpgradeFact, UpgradeStop, Upgrades, Version, upgrades};
 
 /// The largest manifest that is read, in bytes. Ours have 2 KiB.
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;
