@@ -287,7 +287,7 @@ async fn chaos_on_the_line_changes_nothing_that_is_pushed() {
             answering_502(&sink, "PUT");
         }
         let request = PushRequest {
-            bundle: site.path("release.tar"),
+            bundle: site.path("release.tar").into(),
             target: Target::parse(&line.host, SourceHost::Drop).unwrap(),
             copy: COPY,
             dry_run: false,

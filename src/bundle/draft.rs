@@ -18,10 +18,11 @@ use crate::bundle::header::padding;
 use crate::bundle::journal::{Claims, Journal};
 use crate::bundle::layout::{Layout, Member, MemberPath};
 use crate::bundle::plain_file::{self, beside};
-use crate::bundle::positioned::{read_exact_at, write_all_at};
 use crate::bundle::running_sum::{Marks, RunningSum};
 use crate::bundle::space;
-use crate::content::{BlobContent, ImageSink, ImageSource, Lookup, Readers, folder_of, write_whole_by};
+use crate::content::{
+    BlobContent, ImageSink, ImageSource, Lookup, Readers, folder_of, read_exact_at, write_all_at, write_whole_by,
+};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};

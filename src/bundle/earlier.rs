@@ -3,16 +3,15 @@
 //! The earlier partial file steps aside under a name of its own. Layers that both bundles have are read from it, proven
 //! and written at their new places; then it goes. A run that is killed in between finds it again.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::journal::{Claims, Journal};
 use crate::bundle::layout::Layout;
-use crate::bundle::open::{Opened, read_layout};
-use crate::bundle::positioned::read_exact_at;
+use crate::bundle::open::read_layout;
 use crate::oci::{Digest, Hasher};
 
 /// Bytes read at once.
@@ -20,7 +19,7 @@ const READ: usize = 1024 * 1024;
 
 /// The files of an earlier run.
 pub(crate) struct Earlier {
-    file: Arc<File>,
+    bytes: BundleBytes,
     layout: Layout,
     claims: Claims,
     partial: PathBuf,
@@ -56,16 +55,16 @@ impl Earlier {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(BundleError::io("look at", partial)(error)),
         }
-        let opened = Opened::open(partial)?;
+        let bytes = BundleBytes::of_file(partial)?;
         // A head that cannot be read is that of a file in which nothing can be found any more.
-        let Ok(layout) = read_layout(&opened) else {
+        let Ok(layout) = read_layout(&bytes) else {
             return Ok(None);
         };
         let Some((_, claims)) = Journal::resume(journal, &layout)? else {
             return Ok(None);
         };
         let (partial, journal) = (partial.to_owned(), journal.to_owned());
-        Ok(Some(Self { file: opened.file, layout, claims, partial, journal }))
+        Ok(Some(Self { bytes, layout, claims, partial, journal }))
     }
 
     fn whole_layers(&self) -> impl Iterator<Item = (&Digest, u64)> {
@@ -91,8 +90,7 @@ impl Earlier {
         while hasher.length() < member.size {
             let wanted = usize::try_from(member.size - hasher.length()).unwrap_or(READ).min(READ);
             let at = hasher.length();
-            read_exact_at(&self.file, &mut buffer[..wanted], member.start() + at)
-                .map_err(BundleError::io("read", &self.partial))?;
+            self.bytes.read_exact_at(&mut buffer[..wanted], member.start() + at)?;
             hasher.update(&buffer[..wanted]);
             write(&buffer[..wanted], at)?;
         }

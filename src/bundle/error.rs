@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::bundle::volume_fault::{VolumeFault, VolumeProblem};
 use crate::failure::{ErrorClass, Explain, typed};
 use crate::images::LockError;
 use crate::oci::Digest;
@@ -81,6 +82,45 @@ pub enum BundleError {
         /// Why.
         source: LockError,
     },
+    /// Volumes that cannot be used as they are.
+    #[error("`{}`: {}", bundle.display(), faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Volumes {
+        /// The bundle's name.
+        bundle: PathBuf,
+        /// What is wrong with which.
+        faults: Vec<VolumeFault>,
+    },
+    /// A description of volumes that cannot be used.
+    #[error("`{}` does not describe volumes: {why}", path.display())]
+    Description {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+    /// A description of other volumes than those that are there.
+    #[error("`{}` describes bundle {}, but the volumes are {} ({release})", path.display(), described.short(), found.short())]
+    OtherDescription {
+        /// Which file.
+        path: PathBuf,
+        /// The bundle that it describes.
+        described: Digest,
+        /// The bundle that the first volume begins.
+        found: Digest,
+        /// The release in that bundle.
+        release: String,
+    },
+    /// More than one bundle where one is wanted.
+    #[error("`{}` stands for more than one bundle: {}", place.display(), names.join(", "))]
+    SeveralBundles {
+        /// What was typed.
+        place: PathBuf,
+        /// What was found.
+        names: Vec<String>,
+    },
+    /// A folder without a bundle.
+    #[error("`{}` holds no bundle", .0.display())]
+    NothingHere(PathBuf),
     /// Content that this bundle was not made for.
     #[error("the bundle has no place for {0}")]
     Unknown(Digest),
@@ -96,15 +136,44 @@ impl BundleError {
     }
 }
 
+/// The next step for volumes that cannot be used.
+fn help_with(faults: &[VolumeFault]) -> String {
+    let names = |wanted: fn(&VolumeProblem) -> bool| {
+        let names: Vec<&str> =
+            faults.iter().filter(|fault| wanted(&fault.problem)).map(|fault| fault.name.as_str()).collect();
+        names.join(", ")
+    };
+    if faults.iter().all(|fault| fault.problem.is_name()) {
+        return "give the files their names back; where that cannot be, name all volumes one by one in the command, and \
+                their names do not matter"
+            .into();
+    }
+    if faults.iter().all(|fault| matches!(fault.problem, VolumeProblem::Extra { .. })) {
+        return "move the files away that are too many".into();
+    }
+    if faults.iter().all(|fault| fault.problem.is_absence()) {
+        return format!("bring {}, or say where to look with `--volumes-in FOLDER`", names(VolumeProblem::is_absence));
+    }
+    format!("copy {} again from where the bundle was made", names(|problem| !problem.is_name()))
+}
+
 impl Explain for BundleError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
             Self::Io { .. } | Self::NoSpace { .. } | Self::TooLarge { .. } => ErrorClass::Disk,
-            Self::Exists(_) | Self::NotAFile { .. } => ErrorClass::Usage,
+            Self::Exists(_) | Self::NotAFile { .. } | Self::SeveralBundles { .. } => ErrorClass::Usage,
             Self::InUse(_) => ErrorClass::Locked,
             Self::NotABundle { .. } => ErrorClass::Input,
-            Self::Damaged { .. } | Self::Unfinished(_) => ErrorClass::Integrity,
+            Self::Volumes { faults, .. } if faults.iter().all(|fault| fault.problem.is_absence()) => {
+                ErrorClass::NotFound
+            }
+            Self::Damaged { .. }
+            | Self::Unfinished(_)
+            | Self::Volumes { .. }
+            | Self::Description { .. }
+            | Self::OtherDescription { .. } => ErrorClass::Integrity,
+            Self::NothingHere(_) => ErrorClass::NotFound,
             Self::Lock { source, .. } => source.class(),
             Self::Unknown(_) | Self::Incomplete(_) => ErrorClass::Other,
         }
@@ -136,6 +205,14 @@ impl Explain for BundleError {
             Self::Unfinished(_) => Some("run the same `octobundle pull` again: it continues".into()),
             Self::Damaged { path, .. } => {
                 Some(format!("see all that is wrong with `octobundle verify {}`, then copy it again", typed(path)))
+            }
+            Self::Volumes { faults, .. } => Some(help_with(faults)),
+            Self::Description { .. } | Self::OtherDescription { .. } => {
+                Some("bring the description that was written with these volumes, or name the volumes one by one".into())
+            }
+            Self::SeveralBundles { .. } => Some("name the one that is meant, as in `NAME.tar`".into()),
+            Self::NothingHere(_) => {
+                Some("name a folder that holds `NAME.tar`, or `NAME.tar.001` and the other volumes".into())
             }
             Self::Lock { source, .. } => source.help(),
             Self::Unknown(_) | Self::Incomplete(_) => None,

@@ -1,18 +1,7 @@
 //! Says what a file looks like that is no bundle, so that the message can name the likely mix-up.
 
-use std::fs::File;
-use std::io;
-
-use crate::bundle::positioned::read_exact_at;
-
 /// A phrase for the first bytes of a file of `length` bytes.
-pub(crate) fn looks_like(file: &File, length: u64) -> io::Result<String> {
-    let mut start = vec![0; usize::try_from(length.min(512)).expect("512 is small")];
-    read_exact_at(file, &mut start, 0)?;
-    Ok(phrase(&start, length).to_owned())
-}
-
-fn phrase(start: &[u8], length: u64) -> &'static str {
+pub(crate) fn looks_like(start: &[u8], length: u64) -> &'static str {
     let magic: [(&[u8], &str); 8] = [
         (b"\x1f\x8b", "a gzip file (a compressed tar? unpack it first: `gunzip`)"),
         (b"\x28\xb5\x2f\xfd", "a zstd file (unpack it first: `unzstd`)"),
@@ -58,7 +47,7 @@ mod tests {
             (&[0; 512], "zeros"),
             (b"hello", "unknown"),
         ] {
-            assert!(phrase(start, start.len() as u64).contains(expected), "{expected}");
+            assert!(looks_like(start, start.len() as u64).contains(expected), "{expected}");
         }
     }
 }

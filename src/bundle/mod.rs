@@ -2,7 +2,13 @@
 //!
 //! The format is written down in `docs/bundle-format.md`. All of a bundle but the content of its blobs is a function
 //! of its lock, so reading is laying out again and comparing.
+//!
+//! A bundle is one file or many volumes. Who reads one says where it is with a [`BundlePlace`] (a path is one), opens
+//! it with [`Bundle::open`], and reads its [`BundleBytes`] at positions, or takes the open files that hold a range with
+//! [`BundleBytes::parts`]. Opening writes nothing anywhere, so media may be read-only.
 
+mod bytes;
+mod description;
 mod draft;
 mod earlier;
 mod error;
@@ -10,17 +16,23 @@ mod header;
 mod identify;
 mod journal;
 mod layout;
+mod locate;
 mod open;
+mod place;
 mod plain_file;
-mod positioned;
 mod running_sum;
 mod space;
 mod stand_in;
 mod verify;
+mod volume_fault;
+mod volumes;
 
+pub use bytes::BundleBytes;
 pub use draft::{Draft, EarlierDraft, ExistingOutput, Sealed, check_output};
 pub use error::BundleError;
 pub use layout::{Layout, Member, MemberPath, docker_platform};
 pub use open::Bundle;
+pub use place::BundlePlace;
 pub use space::free_space;
 pub use verify::{Finding, Problem, Verdict, verify};
+pub use volume_fault::{VolumeFault, VolumeProblem};

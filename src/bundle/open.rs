@@ -1,107 +1,69 @@
 //! An opened bundle: its lock is read and agrees with everything that stands before the blobs; blobs are only located.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
-use crate::bundle::header::{BLOCK, Block, padding, parse};
-use crate::bundle::identify::looks_like;
+use crate::bundle::header::{BLOCK, padding};
 use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, Member, MemberPath, parse_octobundle};
+use crate::bundle::place::BundlePlace;
 use crate::bundle::plain_file;
-use crate::bundle::positioned::read_exact_at;
+use crate::bundle::verify::{Verdict, verify_bytes};
 use crate::content::{Fetched, ImageSource, Lookup, Unverified};
 use crate::failure::{ErrorClass, Failure};
 use crate::images::Lock;
 use crate::oci::{Descriptor, Digest, Document, Repository};
+use crate::progress::Progress;
 
 /// Bytes read at once when content is given out: few system calls, and little memory for each of many uploads.
 const CHUNK: usize = 256 * 1024;
 /// Chunks read ahead of whoever sends them.
 const AHEAD: usize = 2;
 
-/// A file opened for reading, with its length.
-pub(crate) struct Opened {
-    pub(crate) path: PathBuf,
-    pub(crate) file: Arc<File>,
-    pub(crate) length: u64,
-}
-
-impl Opened {
-    /// Opens a regular file, read-only.
-    pub(crate) fn open(path: &Path) -> Result<Self, BundleError> {
-        let file = plain_file::open_at_once(path).map_err(BundleError::io("open", path))?;
-        let metadata = file.metadata().map_err(BundleError::io("look at", path))?;
-        if !metadata.is_file() {
-            let what = if metadata.is_dir() { "a folder" } else { "a device, pipe or socket" };
-            return Err(BundleError::NotAFile { path: path.to_owned(), what });
-        }
-        Ok(Self { path: path.to_owned(), file: Arc::new(file), length: metadata.len() })
-    }
-
-    /// Reads a piece of the file that is known to be within it.
-    pub(crate) fn read(&self, at: u64, size: u64) -> Result<Bytes, BundleError> {
-        let size = usize::try_from(size).expect("pieces are limited before they are read");
-        let mut bytes = vec![0; size];
-        read_exact_at(&self.file, &mut bytes, at).map_err(BundleError::io("read", &self.path))?;
-        Ok(bytes.into())
-    }
-
-    /// The header at a place, if one of ours stands there whole.
-    pub(crate) fn header_at(&self, at: u64) -> Result<Option<(MemberPath, u64)>, BundleError> {
-        if at + BLOCK > self.length {
-            return Ok(None);
-        }
-        let mut block: Block = [0; 512];
-        read_exact_at(&self.file, &mut block, at).map_err(BundleError::io("read", &self.path))?;
-        Ok(parse(&block))
-    }
-
-    /// The refusal of something that is no bundle.
-    pub(crate) fn not_a_bundle(&self) -> BundleError {
-        match looks_like(&self.file, self.length) {
-            Ok(looks_like) => BundleError::NotABundle { path: self.path.clone(), looks_like },
-            Err(error) => BundleError::io("read", &self.path)(error),
-        }
-    }
-
-    fn damaged(&self, what: impl Into<String>) -> BundleError {
-        BundleError::Damaged { path: self.path.clone(), what: what.into() }
-    }
-}
-
 /// A bundle whose head was read and found sound.
 pub struct Bundle {
-    opened: Opened,
+    opened: BundleBytes,
     layout: Layout,
 }
 
 impl Bundle {
-    /// Opens a bundle: reads what stands before the blobs, lays it out again and compares. The blobs are not read.
-    pub fn open(path: &Path) -> Result<Self, BundleError> {
-        let opened = Opened::open(path)?;
+    /// Opens a bundle: finds its file or volumes, reads what stands before the blobs, lays it out again and compares.
+    /// The blobs are not read.
+    pub fn open(place: impl Into<BundlePlace>) -> Result<Self, BundleError> {
+        let place = place.into();
+        let opened = BundleBytes::open(&place)?;
         // A draft has its final length and a sound head from the start; its journal tells that layers are missing.
-        if plain_file::beside(path, ".journal").is_file() {
-            return Err(BundleError::Unfinished(path.to_owned()));
+        if plain_file::beside(opened.path(), ".journal").is_file() {
+            return Err(BundleError::Unfinished(opened.path().to_owned()));
         }
         let layout = read_layout(&opened)?;
-        if opened.length != layout.total() {
-            return Err(opened.damaged(format!("it is {} bytes long and should be {}", opened.length, layout.total())));
+        if opened.length() != layout.total() {
+            return Err(opened.damaged(format!(
+                "it is {} bytes long and should be {}",
+                opened.length(),
+                layout.total()
+            )));
         }
         Ok(Self { opened, layout })
     }
 
-    /// Where it is.
+    /// Where it is: the file, or the name that its volumes have in common.
     pub fn path(&self) -> &Path {
-        &self.opened.path
+        self.opened.path()
     }
 
-    /// The very file that was opened, read-only: what is read later is read through it, whatever happens to the name.
-    pub fn file(&self) -> Arc<File> {
-        self.opened.file.clone()
+    /// Its bytes, in whatever number of files they are. They are open, so what is read later comes from these very
+    /// files, whatever happens to their names.
+    pub fn bytes(&self) -> &BundleBytes {
+        &self.opened
+    }
+
+    /// Reads every byte on `threads` threads and tells all that is wrong.
+    pub fn verify(&self, threads: usize, progress: &dyn Progress) -> Result<Verdict, BundleError> {
+        verify_bytes(&self.opened, threads, progress)
     }
 
     /// What it holds.
@@ -129,9 +91,9 @@ impl Bundle {
 }
 
 /// Reads what stands before the blobs and lays the file out again; the two must agree.
-pub(crate) fn read_layout(opened: &Opened) -> Result<Layout, BundleError> {
+pub(crate) fn read_layout(opened: &BundleBytes) -> Result<Layout, BundleError> {
     let head = read_head(opened)?;
-    let unusable = |source| BundleError::Lock { path: opened.path.clone(), source };
+    let unusable = |source| BundleError::Lock { path: opened.path().to_owned(), source };
     let lock = parse_octobundle(&head[&MemberPath::Octobundle]).map_err(unusable)?;
     let layout = Layout::with_readme(lock, head[&MemberPath::Readme].clone()).map_err(unusable)?;
     match MemberPath::HEAD.iter().find(|path| head[path] != layout.head(**path)) {
@@ -141,7 +103,7 @@ pub(crate) fn read_layout(opened: &Opened) -> Result<Layout, BundleError> {
 }
 
 /// Reads the members before the blobs, in their one order, each with its header checked.
-fn read_head(opened: &Opened) -> Result<BTreeMap<MemberPath, Bytes>, BundleError> {
+fn read_head(opened: &BundleBytes) -> Result<BTreeMap<MemberPath, Bytes>, BundleError> {
     let mut head = BTreeMap::new();
     let mut at = 0;
     for (index, path) in MemberPath::HEAD.into_iter().enumerate() {
@@ -155,7 +117,7 @@ fn read_head(opened: &Opened) -> Result<BTreeMap<MemberPath, Bytes>, BundleError
                 opened.not_a_bundle()
             });
         };
-        if at + BLOCK + size + padding(size) > opened.length {
+        if at + BLOCK + size + padding(size) > opened.length() {
             return Err(opened.damaged(format!("it ends inside `{path}`")));
         }
         head.insert(path, opened.read(at + BLOCK, size)?);
@@ -177,10 +139,10 @@ impl ImageSource for Bundle {
 
     async fn blob(&self, _: &Repository, blob: &Descriptor, from: u64) -> Result<Unverified, Failure> {
         let member = self.layout.blob(&blob.digest).ok_or(BundleError::Unknown(blob.digest))?.clone();
-        let (file, path) = (self.opened.file.clone(), self.opened.path.clone());
+        let bytes = self.opened.clone();
         let (give, take) = tokio::sync::mpsc::channel(AHEAD);
         tokio::task::spawn_blocking(move || {
-            for chunk in chunks(&file, &path, &member, from) {
+            for chunk in chunks(&bytes, &member, from) {
                 // Whoever read has gone: there is nobody to tell.
                 if give.blocking_send(chunk.map_err(Failure::from)).is_err() {
                     break;
@@ -196,8 +158,7 @@ impl ImageSource for Bundle {
 
 /// A member's content from an offset on, in pieces; it ends after the first error.
 fn chunks<'a>(
-    file: &'a File,
-    path: &'a Path,
+    opened: &'a BundleBytes,
     member: &'a Member,
     from: u64,
 ) -> impl Iterator<Item = Result<Bytes, BundleError>> + 'a {
@@ -208,7 +169,7 @@ fn chunks<'a>(
             return None;
         }
         let mut bytes = BytesMut::zeroed(length);
-        let read = read_exact_at(file, &mut bytes, member.start() + at).map_err(BundleError::io("read", path));
+        let read = opened.read_exact_at(&mut bytes, member.start() + at);
         at = if read.is_ok() { at + length as u64 } else { member.size };
         Some(read.map(|()| bytes.freeze()))
     })
@@ -216,10 +177,11 @@ fn chunks<'a>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::process::Command;
 
     use super::*;
-    use crate::bundle::positioned::write_all_at;
+    use crate::content::write_all_at;
     use crate::images::{LOCK_SCHEMA, Lock};
 
     /// Above 8 GiB tar writes sizes in base 256.

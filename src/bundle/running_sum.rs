@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
 use crate::bundle::layout::{Layout, Member};
-use crate::bundle::positioned::read_exact_at;
+use crate::content::read_exact_at;
 use crate::oci::{Digest, Hasher};
 
 /// Bytes read at once; also how far behind the writers the thread may be before it wakes.

@@ -1,18 +1,19 @@
 //! Reads a whole bundle and hands back everything that is wrong with it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
 
+use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::header::{BLOCK, TRAILER, padding};
 use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, Member, MemberPath, parse_octobundle};
-use crate::bundle::open::Opened;
-use crate::bundle::positioned::read_exact_at;
+use crate::bundle::place::BundlePlace;
 use crate::images::Lock;
 use crate::oci::{Digest, Hasher, ImageRef};
 use crate::progress::{Arrival, Event, Phase, Progress};
@@ -75,17 +76,27 @@ pub struct Verdict {
     pub lock: Option<Lock>,
     /// Bytes read.
     pub bytes: u64,
+    /// The volumes that it was read from, with their places in the bundle; empty if it is one file.
+    pub volumes: Vec<(PathBuf, Range<u64>)>,
 }
 
 /// Reads every byte on `threads` threads. Only failing to look is an error.
-pub fn verify(path: &Path, threads: usize, progress: &dyn Progress) -> Result<Verdict, BundleError> {
-    let opened = Opened::open(path)?;
-    let head = Head::read(&opened)?;
+pub fn verify(place: impl Into<BundlePlace>, threads: usize, progress: &dyn Progress) -> Result<Verdict, BundleError> {
+    verify_bytes(&BundleBytes::open(&place.into())?, threads, progress)
+}
+
+/// The same for bytes that are open.
+pub(crate) fn verify_bytes(
+    opened: &BundleBytes,
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<Verdict, BundleError> {
+    let head = Head::read(opened)?;
     progress.report(Event::Phase(Phase::Verifying));
     let (layout, mut findings) = head.judge();
     let members = match &layout {
         Some(layout) => layout.members()[MemberPath::HEAD.len()..].to_vec(),
-        None => walk_blobs(&opened, head.end, &mut findings)?,
+        None => walk_blobs(opened, head.end, &mut findings)?,
     };
     let bytes = members.iter().map(|member| member.size).sum();
     progress.report(Event::Planned {
@@ -94,11 +105,12 @@ pub fn verify(path: &Path, threads: usize, progress: &dyn Progress) -> Result<Ve
         bytes,
     });
     let lock = layout.as_ref().map(Layout::lock);
-    let check = BlobCheck { opened: &opened, lock, total: layout.as_ref().map(Layout::total), progress };
+    let check = BlobCheck { opened, lock, total: layout.as_ref().map(Layout::total), progress };
     findings.extend(check.all(&members, threads)?);
-    findings.extend(check_end(&opened, &members, layout.as_ref(), head.end)?);
+    findings.extend(check_end(opened, &members, layout.as_ref(), head.end)?);
     findings.sort_by_key(|finding| finding.from);
-    Ok(Verdict { findings, lock: lock.cloned(), bytes: opened.length })
+    let volumes = opened.volumes().into_iter().map(|(path, range)| (path.to_owned(), range)).collect();
+    Ok(Verdict { findings, lock: lock.cloned(), bytes: opened.length(), volumes })
 }
 
 /// The members before the blobs, as far as they can be found.
@@ -111,23 +123,23 @@ struct Head {
 
 impl Head {
     /// Reads member by member; where a header is damaged, the next one that is whole is looked for.
-    fn read(opened: &Opened) -> Result<Self, BundleError> {
+    fn read(opened: &BundleBytes) -> Result<Self, BundleError> {
         let mut head = Self { members: BTreeMap::new(), findings: Vec::new(), end: 0 };
         for path in MemberPath::HEAD {
             let Some((at, size)) = find_header(opened, path, head.end)? else {
                 head.findings.push(finding(
                     Some(path),
                     head.end,
-                    (head.end + BLOCK).min(opened.length),
+                    (head.end + BLOCK).min(opened.length()),
                     Problem::Header,
                 ));
                 continue;
             };
             let member = Member { path, header: at, size };
-            if member.next() > opened.length {
-                let problem = Problem::CutOff { expected: member.next(), got: opened.length };
-                head.findings.push(finding(Some(path), at, opened.length, problem));
-                head.end = opened.length;
+            if member.next() > opened.length() {
+                let problem = Problem::CutOff { expected: member.next(), got: opened.length() };
+                head.findings.push(finding(Some(path), at, opened.length(), problem));
+                head.end = opened.length();
                 break;
             }
             head.findings.extend(check_padding(opened, &member)?);
@@ -192,8 +204,8 @@ fn finding(member: Option<MemberPath>, from: u64, to: u64, problem: Problem) -> 
 }
 
 /// Looks for a member's header from a place on, block by block, within what a head can be long.
-fn find_header(opened: &Opened, path: MemberPath, from: u64) -> Result<Option<(u64, u64)>, BundleError> {
-    let last = opened.length.min(from + MAX_HEAD_MEMBER);
+fn find_header(opened: &BundleBytes, path: MemberPath, from: u64) -> Result<Option<(u64, u64)>, BundleError> {
+    let last = opened.length().min(from + MAX_HEAD_MEMBER);
     let mut at = from;
     while at + BLOCK <= last {
         match opened.header_at(at)? {
@@ -207,11 +219,12 @@ fn find_header(opened: &Opened, path: MemberPath, from: u64) -> Result<Option<(u
 }
 
 /// The blobs as their own headers place them, for a bundle whose lock is lost. What lies between them is a finding.
-fn walk_blobs(opened: &Opened, from: u64, findings: &mut Vec<Finding>) -> Result<Vec<Member>, BundleError> {
+fn walk_blobs(opened: &BundleBytes, from: u64, findings: &mut Vec<Finding>) -> Result<Vec<Member>, BundleError> {
     let mut members = Vec::new();
     let (mut at, mut gap) = (from, from);
-    while at + BLOCK <= opened.length {
-        let Some((path @ MemberPath::Blob(_), size)) = opened.header_at(at)?.filter(|(_, size)| *size <= opened.length)
+    while at + BLOCK <= opened.length() {
+        let Some((path @ MemberPath::Blob(_), size)) =
+            opened.header_at(at)?.filter(|(_, size)| *size <= opened.length())
         else {
             at += BLOCK;
             continue;
@@ -228,7 +241,7 @@ fn walk_blobs(opened: &Opened, from: u64, findings: &mut Vec<Finding>) -> Result
 }
 
 struct BlobCheck<'a> {
-    opened: &'a Opened,
+    opened: &'a BundleBytes,
     lock: Option<&'a Lock>,
     total: Option<u64>,
     progress: &'a dyn Progress,
@@ -263,9 +276,9 @@ impl BlobCheck<'_> {
         let mut add = |from, to, problem| {
             findings.push(Finding { member: Some(member.path), from, to, problem, images: images.clone() });
         };
-        if member.end() > self.opened.length {
+        if member.end() > self.opened.length() {
             let expected = self.total.unwrap_or_else(|| member.next());
-            add(member.header, member.end(), Problem::CutOff { expected, got: self.opened.length });
+            add(member.header, member.end(), Problem::CutOff { expected, got: self.opened.length() });
             return Ok(findings);
         }
         if self.opened.header_at(member.header)? != Some((member.path, member.size)) {
@@ -292,8 +305,7 @@ impl BlobCheck<'_> {
         while hasher.length() < member.size {
             let left = usize::try_from(member.size - hasher.length()).unwrap_or(usize::MAX);
             let piece = &mut buffer[..left.min(CHUNK)];
-            read_exact_at(&self.opened.file, piece, member.start() + hasher.length())
-                .map_err(BundleError::io("read", &self.opened.path))?;
+            self.opened.read_exact_at(piece, member.start() + hasher.length())?;
             hasher.update(piece);
             self.progress.report(Event::BlobAt { digest, position: hasher.length() });
         }
@@ -301,16 +313,16 @@ impl BlobCheck<'_> {
     }
 }
 
-fn check_padding(opened: &Opened, member: &Member) -> Result<Option<Finding>, BundleError> {
-    let available = opened.length.saturating_sub(member.end());
-    let zeros = opened.read(member.end().min(opened.length), padding(member.size).min(available))?;
+fn check_padding(opened: &BundleBytes, member: &Member) -> Result<Option<Finding>, BundleError> {
+    let available = opened.length().saturating_sub(member.end());
+    let zeros = opened.read(member.end().min(opened.length()), padding(member.size).min(available))?;
     let damaged = zeros.iter().any(|&byte| byte != 0);
     Ok(damaged.then(|| finding(Some(member.path), member.end(), member.next(), Problem::Padding)))
 }
 
 /// Checks that the file ends as it should: two empty blocks behind the last member, and nothing after them.
 fn check_end(
-    opened: &Opened,
+    opened: &BundleBytes,
     members: &[Member],
     layout: Option<&Layout>,
     head_end: u64,
@@ -320,16 +332,16 @@ fn check_end(
     let end = members.iter().map(Member::next).max().unwrap_or(head_end);
     let expected = end + TRAILER;
     let mut findings = Vec::new();
-    if opened.length < expected {
-        let problem = Problem::CutOff { expected, got: opened.length };
-        findings.push(Finding { images, ..finding(None, opened.length, expected, problem) });
+    if opened.length() < expected {
+        let problem = Problem::CutOff { expected, got: opened.length() };
+        findings.push(Finding { images, ..finding(None, opened.length(), expected, problem) });
         return Ok(findings);
     }
     if opened.read(end, TRAILER)?.iter().any(|&byte| byte != 0) {
         findings.push(finding(None, end, expected, Problem::End));
     }
-    if opened.length > expected {
-        findings.push(finding(None, expected, opened.length, Problem::Trailing));
+    if opened.length() > expected {
+        findings.push(finding(None, expected, opened.length(), Problem::Trailing));
     }
     Ok(findings)
 }

@@ -1,11 +1,10 @@
 //! `octobundle inspect`.
 
-use std::path::PathBuf;
-
 use octobundle::bundle::Bundle;
 use octobundle::failure::Failure;
 
 use crate::cli::Context;
+use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::plain_json;
 use crate::cli::resolve::LockReport;
@@ -14,8 +13,8 @@ use crate::cli::resolve::LockReport;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  octobundle inspect octoperf.tar")]
 pub(crate) struct Args {
-    /// The bundle
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// Print the lock that the bundle was made from
     #[arg(long)]
     lock: bool,
@@ -24,7 +23,7 @@ pub(crate) struct Args {
 impl Args {
     /// Reads the head and shows it.
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let bundle = Bundle::open(&self.bundle)?;
+        let bundle = Bundle::open(self.bundle.place())?;
         if self.lock {
             context.output.verbatim(&plain_json(&bundle.lock().to_text()))?;
             return Ok(Outcome::Done);

@@ -1,7 +1,6 @@
 //! `octobundle load`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use clap::ValueEnum;
 use octobundle::engine::EngineChoice;
@@ -10,6 +9,7 @@ use octobundle::workflow::{self, LoadReport, LoadRequest, LoadedImage};
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
 use crate::cli::push::target;
@@ -21,8 +21,8 @@ Examples:
   octobundle load octoperf.tar
   octobundle load octoperf.tar --engine podman --registry reg.corp:5000/tools")]
 pub(crate) struct Args {
-    /// The bundle
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// Which engine; `auto` takes the one that answers, docker first
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     engine: EngineName,
@@ -72,7 +72,7 @@ impl Args {
     /// Loads.
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let request = LoadRequest {
-            bundle: self.bundle.clone(),
+            bundle: self.bundle.place(),
             engine: self.engine.choice(),
             settings: context.environment.engines(),
             target: self.registry.as_ref().map(|registry| target(registry, self.keep_host)).transpose()?,

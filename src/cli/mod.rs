@@ -2,6 +2,7 @@
 
 mod access;
 mod amounts;
+mod bundle_args;
 mod completions;
 mod config;
 mod config_file;

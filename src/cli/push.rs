@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
+use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::output::ImageFailureReport;
 use crate::cli::pull::outcome;
@@ -27,8 +28,8 @@ Examples:
 
 What the registry has is not sent again, so a run that was stopped is continued by the same command.")]
 pub(crate) struct Args {
-    /// The bundle
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     #[command(flatten)]
     target: TargetArgs,
     /// Show names and what would be sent, send nothing
@@ -94,7 +95,7 @@ impl Args {
         let job =
             Job { named: Some(target.registry().clone()), authfile: self.dest_authfile.as_deref(), ..Job::default() };
         let request = PushRequest {
-            bundle: self.bundle.clone(),
+            bundle: self.bundle.place(),
             target,
             copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
             dry_run: self.dry_run,

@@ -12,6 +12,7 @@ use octobundle::render::{Answers, FileMode, Given, PrivateImages, RenderTarget, 
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::usage;
 use crate::cli::push::target;
@@ -40,8 +41,8 @@ Examples:
 
 The token goes into the env-file (mode 0600) and never into the command.")]
 struct AgentArgs {
-    /// The bundle
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
     /// Write files into this folder instead of printing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -91,7 +92,7 @@ impl AgentArgs {
         let given = self.settings.given()?;
         let render_target = render_target(&given)?;
         let answers = Answers::new(&given)?;
-        let bundle = Bundle::open(&self.bundle)?;
+        let bundle = Bundle::open(self.bundle.place())?;
         let images = private_images(&given, &bundle)?;
         let rendered = render_target.render(&answers, &images)?;
         let printed = match &self.out {

@@ -1,14 +1,15 @@
 //! `octobundle verify`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::ops::Range;
 
-use octobundle::bundle::{Finding, Problem, Verdict};
+use octobundle::bundle::{BundlePlace, Finding, Problem, Verdict};
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::workflow;
 use serde::Serialize;
 
 use crate::cli::Context;
+use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
 use octobundle::wording::size;
@@ -17,8 +18,8 @@ use octobundle::wording::size;
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  octobundle verify octoperf.tar\n\nExit code 7 says that something is wrong.")]
 pub(crate) struct Args {
-    /// The bundle
-    bundle: PathBuf,
+    #[command(flatten)]
+    bundle: BundleArgs,
 }
 
 #[derive(Serialize)]
@@ -40,48 +41,55 @@ struct FindingReport {
     problem: &'static str,
     message: String,
     images: Vec<String>,
+    /// The volumes that it is in; none if the bundle is one file.
+    volumes: Vec<String>,
 }
 
 impl Args {
     /// Verifies.
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        let progress = context.progress();
-        let verdict = tokio::task::block_in_place(|| workflow::verify(&self.bundle, threads(), &*progress))?;
+        let (place, progress) = (self.bundle.place(), context.progress());
+        let verdict = tokio::task::block_in_place(|| workflow::verify(&place, threads(), &*progress))?;
         context.finish_progress();
         let report = Report {
             sound: verdict.findings.is_empty(),
             bytes: verdict.bytes,
             release: verdict.lock.as_ref().map(|lock| lock.release.clone()),
             images: verdict.lock.as_ref().map_or(0, |lock| lock.images.len()),
-            findings: verdict.findings.iter().map(FindingReport::from).collect(),
+            findings: verdict.findings.iter().map(|finding| FindingReport::new(finding, &verdict)).collect(),
         };
-        let text = self.text(&verdict, &report);
+        let text = text(&place, &verdict, &report);
         let sound = report.sound;
         context.output.result("verify", report, &text)?;
         Ok(if sound { Outcome::Done } else { Outcome::Ended(ErrorClass::Integrity) })
     }
-
-    fn text(&self, verdict: &Verdict, report: &Report) -> String {
-        let file = self.bundle.display();
-        if let (true, Some(release)) = (report.sound, &report.release) {
-            return format!("{file}: sound. {release}, {} images, {} read\n", report.images, size(verdict.bytes));
-        }
-        let mut text = format!("{file}: DAMAGED, {} findings\n", report.findings.len());
-        for finding in &report.findings {
-            let member = finding.member.as_deref().unwrap_or("end of file");
-            writeln!(text, "\n{member}, bytes {} to {}\n  {}", finding.from, finding.to, finding.message)
-                .expect("a String takes any text");
-            if !finding.images.is_empty() {
-                writeln!(text, "  hurts: {}", finding.images.join(", ")).expect("a String takes any text");
-            }
-        }
-        text += "\nDo not use this file. Copy it again from where it was made, or pull it again.\n";
-        text
-    }
 }
 
-impl From<&Finding> for FindingReport {
-    fn from(finding: &Finding) -> Self {
+fn text(place: &BundlePlace, verdict: &Verdict, report: &Report) -> String {
+    let file = place.shown().display();
+    if let (true, Some(release)) = (report.sound, &report.release) {
+        return format!("{file}: sound. {release}, {} images, {} read\n", report.images, size(verdict.bytes));
+    }
+    let mut text = format!("{file}: DAMAGED, {} findings\n", report.findings.len());
+    for finding in &report.findings {
+        let member = finding.member.as_deref().unwrap_or("end of file");
+        writeln!(text, "\n{member}, bytes {} to {}\n  {}", finding.from, finding.to, finding.message)
+            .expect("a String takes any text");
+        if !finding.volumes.is_empty() {
+            writeln!(text, "  in volume: {}", finding.volumes.join(", ")).expect("a String takes any text");
+        }
+        if !finding.images.is_empty() {
+            writeln!(text, "  hurts: {}", finding.images.join(", ")).expect("a String takes any text");
+        }
+    }
+    text += "\nDo not use this file. Copy it again from where it was made, or pull it again.\n";
+    text
+}
+
+impl FindingReport {
+    fn new(finding: &Finding, verdict: &Verdict) -> Self {
+        let touched = |range: &Range<u64>| finding.from < range.end && range.start < finding.to;
+        let volumes = verdict.volumes.iter().filter(|(_, range)| touched(range));
         let (problem, message) = words(&finding.problem);
         Self {
             member: finding.member.map(|member| member.to_string()),
@@ -90,6 +98,7 @@ impl From<&Finding> for FindingReport {
             problem,
             message,
             images: finding.images.iter().map(ToString::to_string).collect(),
+            volumes: volumes.map(|(path, _)| path.display().to_string()).collect(),
         }
     }
 }

@@ -164,10 +164,10 @@ impl Api {
         archive: Archive<'_>,
         sent: impl Fn(u64) + Send + Sync + 'static,
     ) -> Result<Vec<String>, EngineError> {
-        let unreadable = |source| EngineError::Archive { path: archive.path.to_owned(), source };
+        let unreadable = |source| EngineError::Archive { path: archive.name.to_owned(), source };
         // Boxed, since a body must not be tied to its place in memory.
         let sent: Box<dyn Fn(u64) + Send + Sync> = Box::new(sent);
-        let body = FileBody::open(archive.path, archive.length, sent).await.map_err(unreadable)?;
+        let body = FileBody::new(archive.parts.to_vec(), sent);
         let fault = body.fault();
         let mut question = self.question(Method::POST, "images/load");
         question.builder = question
@@ -182,7 +182,7 @@ impl Api {
         }
         let answer = answer?;
         let refused =
-            |message| EngineError::Load { place: self.place.clone(), archive: archive.path.to_owned(), message };
+            |message| EngineError::Load { place: self.place.clone(), archive: archive.name.to_owned(), message };
         // podman's word for a file it cannot take; docker says it in the answer's text.
         if answer.status == StatusCode::INTERNAL_SERVER_ERROR {
             return Err(refused(answer::message(&answer.body)));

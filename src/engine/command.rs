@@ -1,18 +1,21 @@
 //! podman by its command, for hosts where nobody turned its socket on.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::process::{Child, Command};
 
+use crate::content::FilePart;
 use crate::engine::answer::{self, MAX_ANSWER};
 use crate::engine::error::EngineError;
+use crate::engine::file_body::Pieces;
 use crate::engine::host::{self, EngineHost, RunningContainer};
-use crate::engine::{EngineKind, ImageKey};
+use crate::engine::{Archive, EngineKind, ImageKey};
 use crate::oci::{Digest, ImageRef};
 
 pub(super) const PROGRAM: &str = "podman";
@@ -109,22 +112,30 @@ impl PodmanCommand {
         })
     }
 
-    pub(super) async fn load(&self, archive: &Path) -> Result<Vec<String>, EngineError> {
-        // podman checks the file too, but its words for a missing one are about archives.
-        let file =
-            std::fs::File::open(archive).map_err(|source| EngineError::Archive { path: archive.to_owned(), source })?;
+    /// A file of its own is read by podman itself. Volumes are written to its standard input, from which it makes a
+    /// file in its own temporary folder.
+    pub(super) async fn load(&self, archive: Archive<'_>) -> Result<Vec<String>, EngineError> {
         let mut command = self.command();
-        command.args(["load", "--quiet", "-i"]);
-        if is_taken_as_a_file(archive) {
-            command.arg(archive);
-        } else {
-            command.arg("/dev/stdin").stdin(file);
-        }
-        let ended = self.run(command).await?;
+        command.args(["load", "--quiet"]);
+        let ended = match archive.parts {
+            [only] if is_whole_file(only) => {
+                if is_taken_as_a_file(&only.path) {
+                    command.arg("-i").arg(&only.path);
+                } else {
+                    let file = only.file.try_clone().map_err(|source| self.start(source))?;
+                    command.args(["-i", "/dev/stdin"]).stdin(file);
+                }
+                self.run(command).await?
+            }
+            _ => {
+                command.stdin(Stdio::piped());
+                self.run_with(command, archive).await?
+            }
+        };
         if ended.status.success() {
             return Ok(ended.out.lines().chain(ended.err.lines()).flat_map(answer::loaded_names).collect());
         }
-        Err(EngineError::Load { place: self.place(), archive: archive.to_owned(), message: ended.words() })
+        Err(EngineError::Load { place: self.place(), archive: archive.name.to_owned(), message: ended.words() })
     }
 
     fn command(&self) -> Command {
@@ -146,11 +157,30 @@ impl PodmanCommand {
     }
 
     async fn run(&self, mut command: Command) -> Result<Ended, EngineError> {
-        let start = |source| EngineError::Start { program: self.program.clone(), source };
-        let mut child = command.spawn().map_err(start)?;
+        let mut child = command.spawn().map_err(|source| self.start(source))?;
+        self.end_of(&mut child).await
+    }
+
+    /// Runs a command that reads an archive from its standard input.
+    async fn run_with(&self, mut command: Command, archive: Archive<'_>) -> Result<Ended, EngineError> {
+        let mut child = command.spawn().map_err(|source| self.start(source))?;
+        let input = child.stdin.take();
+        let (fed, ended) = tokio::join!(feed(input, archive.parts), self.end_of(&mut child));
+        match fed {
+            Err(source) => Err(EngineError::Archive { path: archive.name.to_owned(), source }),
+            Ok(()) => ended,
+        }
+    }
+
+    async fn end_of(&self, child: &mut Child) -> Result<Ended, EngineError> {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let (out, err, status) = tokio::join!(text(out), text(err), child.wait());
+        let start = |source| self.start(source);
         Ok(Ended { status: status.map_err(start)?, out: out.map_err(start)?, err: err.map_err(start)? })
+    }
+
+    fn start(&self, source: io::Error) -> EngineError {
+        EngineError::Start { program: self.program.clone(), source }
     }
 
     fn not_podmans(&self, arguments: &[&str], reason: &str) -> EngineError {
@@ -173,6 +203,26 @@ impl Ended {
         let start = text.char_indices().rev().nth(999).map_or(0, |(start, _)| start);
         text[start..].to_owned()
     }
+}
+
+/// Writes an archive to a command. One that ends before it has read all has its reasons, which its status tells.
+async fn feed(input: Option<impl AsyncWrite + Unpin>, parts: &[FilePart]) -> io::Result<()> {
+    let Some(mut input) = input else {
+        return Ok(());
+    };
+    let mut pieces = Pieces::new(parts.to_vec());
+    while let Some(piece) = pieces.next().await {
+        match input.write_all(&piece?).await {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
+    }
+    Ok(())
+}
+
+/// Whether a part is all of its file.
+fn is_whole_file(part: &FilePart) -> bool {
+    part.at == 0 && part.file.metadata().is_ok_and(|about| about.len() == part.length)
 }
 
 /// podman refuses names with a colon, which it needs for `transport:path`, and fetches what looks like an address.

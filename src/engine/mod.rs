@@ -18,6 +18,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::content::FilePart;
 use crate::oci::{Digest, ImageRef};
 
 use address::ApiAddress;
@@ -79,13 +80,20 @@ impl fmt::Display for EngineKind {
     }
 }
 
-/// A file of images that an engine can load: a docker-archive, an OCI archive, or both in one.
+/// Images as an engine can load them: a docker-archive, an OCI archive, or both in one.
 #[derive(Debug, Clone, Copy)]
 pub struct Archive<'a> {
-    /// Where it is.
-    pub path: &'a Path,
-    /// Its length in bytes; exactly so much is sent.
-    pub length: u64,
+    /// What messages call it.
+    pub name: &'a Path,
+    /// The open files that hold it, in their order; exactly these bytes are sent.
+    pub parts: &'a [FilePart],
+}
+
+impl Archive<'_> {
+    /// Its length in bytes.
+    pub fn length(&self) -> u64 {
+        self.parts.iter().map(|part| part.length).sum()
+    }
 }
 
 /// An image, in the words of an engine's request.
@@ -173,8 +181,8 @@ impl Engine {
         match &self.way {
             Way::Api(api) => api.load(archive, sent).await,
             Way::Command(command) => {
-                let loaded = command.load(archive.path).await?;
-                sent(archive.length);
+                let loaded = command.load(archive).await?;
+                sent(archive.length());
                 Ok(loaded)
             }
         }

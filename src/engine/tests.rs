@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::*;
+use crate::content::FilePart;
 use crate::failure::{ErrorClass, Explain, Failure};
 
 const DOCKER_VERSION: &str = r#"{"Version":"20.10.24","Components":[{"Name":"Engine"}]}"#;
@@ -111,6 +112,11 @@ fn archive_of(folder: &Path, content: &[u8]) -> PathBuf {
     path
 }
 
+/// The first bytes of a file, open.
+fn part(path: &Path, length: u64) -> [FilePart; 1] {
+    [FilePart { path: path.to_owned(), file: Arc::new(std::fs::File::open(path).unwrap()), at: 0, length }]
+}
+
 fn name(text: &str) -> ImageRef {
     text.parse().unwrap()
 }
@@ -187,7 +193,7 @@ async fn a_bundle_is_sent_whole_with_its_exact_length() {
     let path = archive_of(fake.folder.path(), &[&content[..], b"not to be sent"].concat());
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&told);
-    let archive = Archive { path: &path, length: content.len() as u64 };
+    let archive = Archive { name: &path, parts: &part(&path, content.len() as u64) };
     let loaded = engine.load(archive, move |bytes| heard.lock().unwrap().push(bytes)).await.unwrap();
     assert_eq!(loaded, ["octoperf/a:1"]);
     let request = fake.requests().pop().unwrap();
@@ -213,7 +219,8 @@ async fn what_the_engine_says_against_a_bundle_is_an_error_though_its_status_is_
     for (said, class, step) in cases {
         let fake = FakeEngine::start(vec![("/version", ok(DOCKER_VERSION)), ("/load", ok(said))]);
         let path = archive_of(fake.folder.path(), b"tar");
-        let error = fake.engine().await.load(Archive { path: &path, length: 3 }, |_| ()).await.unwrap_err();
+        let error =
+            fake.engine().await.load(Archive { name: &path, parts: &part(&path, 3) }, |_| ()).await.unwrap_err();
         assert!(matches!(error, EngineError::Load { .. }), "{error}");
         assert_eq!(error.class(), class, "{error}");
         assert!(error.help().unwrap().contains(step), "{error}");
@@ -226,21 +233,18 @@ async fn an_engine_that_says_no_before_it_has_everything_is_heard() {
     let fake = FakeEngine::start(vec![("/version", ok(DOCKER_VERSION)), ("/load", refusal)]);
     let engine = fake.engine().await;
     let path = archive_of(fake.folder.path(), &vec![0; 8 << 20]);
-    let error = engine.load(Archive { path: &path, length: 8 << 20 }, |_| ()).await.unwrap_err();
+    let error = engine.load(Archive { name: &path, parts: &part(&path, 8 << 20) }, |_| ()).await.unwrap_err();
     assert!(matches!(&error, EngineError::Load { message, .. } if message == "no space left on device"), "{error:?}");
     assert_eq!(error.class(), ErrorClass::Disk);
 }
 
 #[tokio::test]
-async fn a_bundle_that_shrinks_or_is_missing_is_named() {
+async fn a_bundle_that_shrinks_is_named() {
     let fake = FakeEngine::start(vec![("/version", ok(DOCKER_VERSION)), ("/load", ok(""))]);
     let engine = fake.engine().await;
     let path = archive_of(fake.folder.path(), b"short");
-    let error = engine.load(Archive { path: &path, length: 6 }, |_| ()).await.unwrap_err();
-    assert!(Failure::from(error).to_string().contains("it ends after 5 bytes, 6 were expected"));
-    let missing = fake.folder.path().join("missing.tar");
-    let error = engine.load(Archive { path: &missing, length: 6 }, |_| ()).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::NotFound, "{error}");
+    let error = engine.load(Archive { name: &path, parts: &part(&path, 6) }, |_| ()).await.unwrap_err();
+    assert!(Failure::from(error).to_string().contains("ends after 5 bytes, at least 6 were expected"));
 }
 
 #[tokio::test]
@@ -343,7 +347,7 @@ async fn podman_is_used_by_its_command_where_no_socket_answers() {
     let path = archive_of(podman.path(), b"tar");
     let told = Arc::new(Mutex::new(Vec::new()));
     let heard = Arc::clone(&told);
-    let archive = Archive { path: &path, length: 3 };
+    let archive = Archive { name: &path, parts: &part(&path, 3) };
     let loaded = engine.load(archive, move |bytes| heard.lock().unwrap().push(bytes)).await.unwrap();
     assert_eq!(loaded, ["docker.io/octoperf/a:1"]);
     assert_eq!(last_arguments(&podman), format!("load --quiet -i {}", path.display()));
@@ -355,7 +359,7 @@ async fn podman_gets_a_file_with_a_colon_in_its_name_too() {
     let podman = fake_podman("'load --quiet -i /dev/stdin') echo \"Loaded image: $(cat)\";;");
     let path = podman.path().join("bundle:9.2.0.tar");
     std::fs::write(&path, "content").unwrap();
-    let loaded = by_command(&podman).await.load(Archive { path: &path, length: 7 }, |_| ()).await.unwrap();
+    let loaded = by_command(&podman).await.load(Archive { name: &path, parts: &part(&path, 7) }, |_| ()).await.unwrap();
     assert_eq!(loaded, ["content"]);
 }
 
@@ -364,7 +368,7 @@ async fn a_podman_command_that_fails_is_quoted() {
     let podman = fake_podman("load*|tag*|'image exists'*) echo 'Error: no space left on device' >&2; exit 125;;");
     let engine = by_command(&podman).await;
     let path = archive_of(podman.path(), b"tar");
-    let error = engine.load(Archive { path: &path, length: 3 }, |_| ()).await.unwrap_err();
+    let error = engine.load(Archive { name: &path, parts: &part(&path, 3) }, |_| ()).await.unwrap_err();
     assert!(matches!(error, EngineError::Load { .. }) && error.class() == ErrorClass::Disk, "{error}");
     let image = name("octoperf/a:1");
     for error in [
@@ -373,9 +377,31 @@ async fn a_podman_command_that_fails_is_quoted() {
     ] {
         assert!(matches!(&error, EngineError::Command { message, .. } if message.contains("no space left")), "{error}");
     }
-    let missing = podman.path().join("missing.tar");
-    let error = engine.load(Archive { path: &missing, length: 3 }, |_| ()).await.unwrap_err();
-    assert_eq!(error.class(), ErrorClass::NotFound, "{error}");
+}
+
+#[tokio::test]
+async fn volumes_reach_every_engine_as_one_archive() {
+    let podman = fake_podman("'load --quiet') echo \"Loaded image: $(cat)\";;");
+    let (first, second) = (podman.path().join("x.tar.001"), podman.path().join("x.tar.002"));
+    std::fs::write(&first, "con").unwrap();
+    std::fs::write(&second, "tent").unwrap();
+    let parts = [part(&first, 3), part(&second, 4)].concat();
+    let archive = Archive { name: Path::new("x.tar"), parts: &parts };
+    assert_eq!(by_command(&podman).await.load(archive, |_| ()).await.unwrap(), ["content"]);
+
+    let fake = FakeEngine::start(vec![("/version", ok(DOCKER_VERSION)), ("/load", ok("{\"stream\":\"\"}"))]);
+    fake.engine().await.load(archive, |_| ()).await.unwrap();
+    assert_eq!(fake.requests().pop().unwrap().body, b"content");
+}
+
+#[tokio::test]
+async fn a_podman_command_that_ends_before_it_has_read_everything_is_quoted() {
+    let podman = fake_podman("'load --quiet') echo 'Error: no space left on device' >&2; exit 125;;");
+    let path = archive_of(podman.path(), &vec![0; 8 << 20]);
+    let parts = [part(&path, 4 << 20), part(&path, 4 << 20)].concat();
+    let archive = Archive { name: &path, parts: &parts };
+    let error = by_command(&podman).await.load(archive, |_| ()).await.unwrap_err();
+    assert!(matches!(error, EngineError::Load { .. }) && error.class() == ErrorClass::Disk, "{error}");
 }
 
 #[tokio::test]
@@ -413,6 +439,6 @@ async fn a_podman_of_the_current_folder_is_not_run() {
 async fn a_podman_that_talks_without_end_is_heard_out_but_not_kept() {
     let podman = fake_podman("load*) head -c 6000000 /dev/zero; echo 'Loaded image: a:1' >&2;;");
     let path = archive_of(podman.path(), b"tar");
-    let loaded = by_command(&podman).await.load(Archive { path: &path, length: 3 }, |_| ()).await.unwrap();
+    let loaded = by_command(&podman).await.load(Archive { name: &path, parts: &part(&path, 3) }, |_| ()).await.unwrap();
     assert_eq!(loaded, ["a:1"]);
 }

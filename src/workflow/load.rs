@@ -1,9 +1,8 @@
 //! `load`: bundle → docker or podman on this host.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bundle::{Bundle, BundleError, docker_platform};
+use crate::bundle::{Bundle, BundleError, BundlePlace, docker_platform};
 use crate::engine::{Archive, Engine, EngineChoice, EngineSettings, IdCheck, ImageKey};
 use crate::failure::{ErrorClass, Failure};
 use crate::images::LockedImage;
@@ -15,7 +14,7 @@ use crate::progress::{Arrival, Event, Phase, Progress};
 #[derive(Debug, Clone)]
 pub struct LoadRequest {
     /// The bundle.
-    pub bundle: PathBuf,
+    pub bundle: BundlePlace,
     /// Which engine.
     pub engine: EngineChoice,
     /// Where engines may be.
@@ -81,12 +80,12 @@ pub async fn load(request: &LoadRequest, progress: &Arc<dyn Progress>) -> Result
 /// An engine believes what it is given, so the bundle is read whole before.
 fn sound_bundle(request: &LoadRequest, progress: &dyn Progress) -> Result<Bundle, Failure> {
     let bundle = Bundle::open(&request.bundle)?;
-    let verdict = crate::bundle::verify(&request.bundle, request.threads, progress)?;
+    let verdict = bundle.verify(request.threads, progress)?;
     if verdict.findings.is_empty() {
         return Ok(bundle);
     }
     let what = format!("{} things are wrong with it", verdict.findings.len());
-    Err(BundleError::Damaged { path: request.bundle.clone(), what }.into())
+    Err(BundleError::Damaged { path: bundle.path().to_owned(), what }.into())
 }
 
 async fn hand_over(bundle: &Bundle, engine: &Engine, progress: &Arc<dyn Progress>) -> Result<(), Failure> {
@@ -97,9 +96,10 @@ async fn hand_over(bundle: &Bundle, engine: &Engine, progress: &Arc<dyn Progress
     progress.report(Event::Phase(Phase::Loading));
     let image = bundle.path().display().to_string();
     progress.report(Event::BlobStarted { digest, size: length, image });
+    let parts = bundle.bytes().parts(0..length)?;
     let teller = progress.clone();
     let tell = move |position| teller.report(Event::BlobAt { digest, position });
-    engine.load(Archive { path: bundle.path(), length }, tell).await?;
+    engine.load(Archive { name: bundle.path(), parts: &parts }, tell).await?;
     progress.report(Event::BlobDone { digest, size: length, arrival: Arrival::Moved });
     Ok(())
 }

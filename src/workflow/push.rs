@@ -1,10 +1,9 @@
 //! `push`: bundle → registry.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::bundle::Bundle;
+use crate::bundle::{Bundle, BundlePlace};
 use crate::content::Lookup;
 use crate::failure::Failure;
 use crate::images::{Lock, LockedImage};
@@ -18,7 +17,7 @@ use crate::transfer::{CopyFailure, CopyOutcome, CopySettings, copy, side_by_side
 #[derive(Debug, Clone)]
 pub struct PushRequest {
     /// The bundle.
-    pub bundle: PathBuf,
+    pub bundle: BundlePlace,
     /// Where to.
     pub target: Target,
     /// How to copy.

@@ -1,12 +1,10 @@
 //! `verify`: read everything, hand back every finding.
 
-use std::path::Path;
-
-use crate::bundle::{self, Verdict};
+use crate::bundle::{self, BundlePlace, Verdict};
 use crate::failure::Failure;
 use crate::progress::Progress;
 
 /// Reads a whole bundle on `threads` threads.
-pub fn verify(path: &Path, threads: usize, progress: &dyn Progress) -> Result<Verdict, Failure> {
-    Ok(bundle::verify(path, threads, progress)?)
+pub fn verify(place: &BundlePlace, threads: usize, progress: &dyn Progress) -> Result<Verdict, Failure> {
+    Ok(bundle::verify(place, threads, progress)?)
 }
