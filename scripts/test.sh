@@ -19,6 +19,11 @@ readonly programs="
     strace          strace
     python3         python3
     git             git
+    docker-compose  docker-compose
+    haproxy         haproxy
+    make            make
+    shellcheck      shellcheck
+    systemd-analyze systemd
 "
 # The version whose findings the settings in .deny.toml were written for.
 readonly cargo_deny_version=0.20.2

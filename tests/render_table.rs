@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use octobundle::render::{RenderTarget, Setting, Use, usage};
+use octobundle::render::{RenderTarget, Setting, Subject, Use, usage};
 
 const BEGIN: &str = "<!-- answers -->\n";
 const END: &str = "<!-- /answers -->";
@@ -28,7 +28,7 @@ fn the_table_of_answers_is_that_of_the_code() {
 fn table() -> String {
     let mut table = String::from("| answer |");
     for target in RenderTarget::ALL {
-        write!(table, " {} |", target.key()).expect("a String takes any text");
+        write!(table, " {} |", title(target)).expect("a String takes any text");
     }
     table += "\n|---|";
     table += &":-:|".repeat(RenderTarget::ALL.len());
@@ -46,4 +46,11 @@ fn table() -> String {
         table.push('\n');
     }
     table
+}
+
+fn title(target: RenderTarget) -> String {
+    match target.subject() {
+        Subject::Agent => target.key().to_owned(),
+        Subject::Infra => format!("infra {}", target.key()),
+    }
 }

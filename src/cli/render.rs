@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use octobundle::bundle::Bundle;
 use octobundle::failure::Failure;
-use octobundle::render::{Answers, FileMode, Given, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting};
+use octobundle::render::{
+    Answers, FileMode, Given, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting, Subject,
+};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -29,18 +31,28 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     /// What starts one agent, in the form that a site wants
-    Agent(Box<AgentArgs>),
-}
-
-/// What starts one agent, in the form that a site wants.
-#[derive(clap::Args)]
-#[command(after_help = "\
+    #[command(after_help = "\
 Examples:
   octobundle render agent octoperf.tar --registry reg.corp:5000/tools \\
       --server-url https://octoperf.corp --name agent-1 --token-file token
+  octobundle render agent octoperf.tar --registry reg.corp:5000/tools --as script --out agent-1 \\
+      --server-url https://octoperf.corp --name agent-1 --token-file token
 
-The token goes into the env-file (mode 0600) and never into the command.")]
-struct AgentArgs {
+The token goes into files of mode 0600 and never into a command (docs/render.md).")]
+    Agent(Box<SubjectArgs>),
+    /// The server, `OctoPerf` Enterprise Edition, behind one port
+    #[command(after_help = "\
+Example:
+  octobundle render infra octoperf.tar --registry reg.corp:5000/tools --as compose --out server \\
+      --server-url https://octoperf.corp --data-path /home/octoperf/data --port octoperf-ui=8080
+
+What no document of the vendor's tells, such as these ports, is asked for (docs/render.md).")]
+    Infra(Box<SubjectArgs>),
+}
+
+/// What is rendered, and where to.
+#[derive(clap::Args)]
+struct SubjectArgs {
     #[command(flatten)]
     bundle: BundleArgs,
     /// Write files into this folder instead of printing
@@ -82,15 +94,16 @@ impl Args {
     /// Renders.
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         match &self.what {
-            What::Agent(args) => args.run(context),
+            What::Agent(args) => args.run(context, Subject::Agent),
+            What::Infra(args) => args.run(context, Subject::Infra),
         }
     }
 }
 
-impl AgentArgs {
-    fn run(&self, context: &Context) -> Result<Outcome, Failure> {
+impl SubjectArgs {
+    fn run(&self, context: &Context, subject: Subject) -> Result<Outcome, Failure> {
         let given = self.settings.given()?;
-        let render_target = render_target(&given)?;
+        let render_target = render_target(subject, &given)?;
         let answers = Answers::new(&given)?;
         let bundle = Bundle::open(self.bundle.place())?;
         let images = private_images(&given, &bundle)?;
@@ -142,10 +155,13 @@ struct Printed<'a> {
     written: Vec<(PathBuf, &'a RenderedFile)>,
 }
 
-/// The form that was asked for; the engine's command if none was.
-fn render_target(given: &Given) -> Result<RenderTarget, Failure> {
-    let key = given.one(Setting::As).or_else(|| given.one(Setting::Engine)).unwrap_or("docker");
-    Ok(RenderTarget::by_key(key)?)
+/// The form that was asked for; of an agent the engine's command if none was.
+fn render_target(subject: Subject, given: &Given) -> Result<RenderTarget, Failure> {
+    let key = given.one(Setting::As).or_else(|| match subject {
+        Subject::Agent => given.one(Setting::Engine).or(Some("docker")),
+        Subject::Infra => Some("compose"),
+    });
+    Ok(RenderTarget::by_key(subject, key.unwrap_or_default())?)
 }
 
 fn private_images(given: &Given, bundle: &Bundle) -> Result<PrivateImages, Failure> {
@@ -173,7 +189,11 @@ fn tell(context: &Context, target: RenderTarget, rendered: &Rendered, printed: &
         files: printed.written.iter().map(file).collect(),
         notes: &rendered.notes,
     };
-    context.output.result("render agent", report, printed.text.as_deref().unwrap_or_default())?;
+    context.output.result(
+        &format!("render {}", target.subject().key()),
+        report,
+        printed.text.as_deref().unwrap_or_default(),
+    )?;
     for (path, file) in &printed.written {
         context.output.note(&format!("wrote {} (mode {:04o})\n", shown(path), file.mode().bits()));
     }

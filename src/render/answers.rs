@@ -10,7 +10,7 @@ use crate::render::env_file::{AgentToken, EnvName, EnvValue, refuse_control};
 use crate::render::error::RenderError;
 use crate::render::setting::Setting;
 use crate::render::values::{
-    AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
+    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
     refuse_bad_path, switch,
 };
 
@@ -28,6 +28,13 @@ impl Given {
     #[must_use]
     pub fn replaced_by(mut self, other: Self) -> Self {
         self.0.extend(other.0);
+        self
+    }
+
+    /// The same without a setting.
+    #[must_use]
+    pub fn without(mut self, setting: Setting) -> Self {
+        self.0.remove(&setting);
         self
     }
 
@@ -152,6 +159,12 @@ pub struct Answers {
     pub authority: Option<Certificates>,
     /// The load generators' login.
     pub registry_login: RegistryLogin,
+    /// The ports of the server's parts, by the last part of their images' names.
+    pub ports: BTreeMap<String, u16>,
+    /// The port under which the server is reached.
+    pub published_port: Option<u16>,
+    /// Where in its container the server keeps its data.
+    pub data_path: Option<AbsolutePath>,
 }
 
 impl Answers {
@@ -176,6 +189,9 @@ impl Answers {
             volumes: given.all(Setting::Volume, str::parse)?,
             authority: given.parsed(Setting::CaFile, Certificates::parse)?,
             registry_login: registry_login(given)?,
+            ports: given.all(Setting::Port, part_port)?.into_iter().collect(),
+            published_port: given.parsed(Setting::PublishedPort, port)?,
+            data_path: given.parsed(Setting::DataPath, str::parse)?,
         })
     }
 }
@@ -192,6 +208,18 @@ fn image(text: &str) -> Result<ImageRef, RenderError> {
 fn variable(text: &str) -> Result<(EnvName, EnvValue), RenderError> {
     let (name, value) = text.split_once('=').ok_or(RenderError::NoEquals)?;
     Ok((EnvName::parse(name)?, EnvValue::parse(name, value)?))
+}
+
+fn port(text: &str) -> Result<u16, RenderError> {
+    let port = text.parse().ok().filter(|&port| port > 0 && !text.starts_with('+'));
+    port.ok_or_else(|| RenderError::Port(text.chars().take(80).collect()))
+}
+
+fn part_port(text: &str) -> Result<(String, u16), RenderError> {
+    let refuse = || RenderError::Port(text.chars().take(80).collect());
+    let (part, number) = text.split_once('=').ok_or_else(refuse)?;
+    let sound = !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    if sound { Ok((part.to_owned(), port(number)?)) } else { Err(refuse()) }
 }
 
 fn proxy(given: &Given) -> Result<AgentProxy, WrongAnswer> {

@@ -23,14 +23,39 @@ pub fn usage(target: RenderTarget, setting: Setting) -> Use {
         return Use::Taken;
     }
     match target {
-        RenderTarget::Docker | RenderTarget::Podman => run_command(setting),
+        RenderTarget::Docker | RenderTarget::Podman | RenderTarget::Systemd => host_agent(setting),
+        RenderTarget::Compose => match setting {
+            Setting::EnvFile => Use::Unused("the variables stand in docker-compose.override.yml"),
+            _ => host_agent(setting),
+        },
+        RenderTarget::Quadlet => match setting {
+            Setting::Engine => Use::Unused("a Quadlet is podman's"),
+            _ => host_agent(setting),
+        },
+        RenderTarget::Script => match setting {
+            Setting::TokenFile => Use::Taken,
+            _ => host_agent(setting),
+        },
+        RenderTarget::InfraCompose => infra(setting),
     }
 }
 
-fn run_command(setting: Setting) -> Use {
+/// An agent that docker or podman runs on one host.
+fn host_agent(setting: Setting) -> Use {
     match setting {
         Setting::ServerUrl | Setting::Name | Setting::TokenFile => Use::Needed,
+        Setting::Port | Setting::PublishedPort | Setting::DataPath => Use::Unused(OF_THE_SERVER),
         _ => Use::Taken,
+    }
+}
+
+const OF_THE_SERVER: &str = "it is the server's, not an agent's";
+
+fn infra(setting: Setting) -> Use {
+    match setting {
+        Setting::ServerUrl | Setting::DataPath => Use::Needed,
+        Setting::Pin | Setting::Env | Setting::Volume | Setting::Port | Setting::PublishedPort => Use::Taken,
+        _ => Use::Unused("it is an agent's, not the server's"),
     }
 }
 

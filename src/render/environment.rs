@@ -35,6 +35,15 @@ pub(super) fn agent_variables(answers: &Answers, registry: &str) -> Result<Vec<(
         variables.push((update.variable.clone(), EnvValue::parse("auto-update", value)?));
     }
     variables.extend(answers.variables.iter().filter(|(name, _)| name.as_str() != JAVA_OPTS).cloned());
+    each_once(variables)
+}
+
+/// The variables that were given, each once, for what is no agent.
+pub(super) fn given_variables(answers: &Answers) -> Result<Vec<(EnvName, EnvValue)>, RenderError> {
+    each_once(answers.variables.clone())
+}
+
+fn each_once(variables: Vec<(EnvName, EnvValue)>) -> Result<Vec<(EnvName, EnvValue)>, RenderError> {
     for (place, (name, _)) in variables.iter().enumerate() {
         if variables[..place].iter().any(|(earlier, _)| earlier == name) {
             return Err(RenderError::EnvTwice(name.as_str().to_owned()));

@@ -99,6 +99,24 @@ pub enum RenderError {
     /// No volume.
     #[error("`{0}` is no volume: `SOURCE:/TARGET` or `SOURCE:/TARGET:OPTIONS`")]
     Volume(String),
+    /// No path.
+    #[error("`{0}` is no absolute path without `:`, `,` and `..`")]
+    AbsolutePath(String),
+    /// No port.
+    #[error("`{0}` is no port of a part: `PART=NUMBER`, or a number from 1 to 65535")]
+    Port(String),
+    /// No port was given for parts whose port no source tells.
+    #[error("the ports of {} are not in the documents that octobundle knows", quoted(parts))]
+    NoPort {
+        /// The parts.
+        parts: Vec<&'static str>,
+    },
+    /// The stack cannot be without it.
+    #[error("the bundle holds no image `{name}`, which the server cannot be without")]
+    NoPart {
+        /// The last part of its name.
+        name: &'static str,
+    },
     /// No certificates.
     #[error("the certificate file {0}")]
     Certificates(&'static str),
@@ -117,8 +135,10 @@ pub enum RenderError {
         what: &'static str,
     },
     /// No form that can be rendered.
-    #[error("there is nothing to render `--as {given}`; there is {}", quoted(known))]
+    #[error("there is nothing to render of {subject} `--as {given}`; there is {}", quoted(known))]
     NoTarget {
+        /// Of what.
+        subject: &'static str,
         /// What was asked for.
         given: String,
         /// What may be meant.
@@ -193,6 +213,9 @@ impl Explain for RenderError {
             | Self::Choice { .. }
             | Self::Heap(_)
             | Self::Volume(_)
+            | Self::AbsolutePath(_)
+            | Self::Port(_)
+            | Self::NoPort { .. }
             | Self::Certificates(_)
             | Self::NoEquals
             | Self::NoAutoUpdateVariable
@@ -202,7 +225,7 @@ impl Explain for RenderError {
             | Self::Missing { .. }
             | Self::Unquotable { .. }
             | Self::SeveralAgents { .. } => ErrorClass::Usage,
-            Self::NoAgent { .. } | Self::NotInBundle { .. } => ErrorClass::NotFound,
+            Self::NoAgent { .. } | Self::NoPart { .. } | Self::NotInBundle { .. } => ErrorClass::NotFound,
             Self::Template { .. } => ErrorClass::Other,
         }
     }
@@ -223,6 +246,14 @@ impl Explain for RenderError {
             }
             Self::Heap(_) => Some("write it as in `--heap 1g`".into()),
             Self::Volume(_) => Some("write it as in `-v /srv/data:/data:ro`".into()),
+            Self::AbsolutePath(_) => Some("write it as in `/home/octoperf/data`".into()),
+            Self::Port(_) => Some("write it as in `--port octoperf-ui=8080`".into()),
+            Self::NoPort { parts } => parts.first().map(|part| {
+                format!("take it from the vendor's compose file or chart: `--port {part}=NUMBER`")
+            }),
+            Self::NoPart { .. } => {
+                Some("pull the release with the group `infra`; of an image that the release does not list, add it to a manifest of your own".into())
+            }
             Self::Certificates(_) => {
                 Some("give the certificate of the authority that signed the registry's, as PEM".into())
             }

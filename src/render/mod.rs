@@ -31,7 +31,7 @@ pub use images::{AGENT_ROLE, PrivateImage, PrivateImages};
 pub use quote::Quoting;
 pub use rendered::{FileMode, Rendered, RenderedFile};
 pub use setting::{Kind, Setting};
-pub use target::RenderTarget;
+pub use target::{RenderTarget, Subject};
 pub use values::{
-    AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
+    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
 };

@@ -57,6 +57,12 @@ pub enum Setting {
     RegistryUserProperty,
     /// The Java property that carries the password.
     RegistryPasswordProperty,
+    /// The ports of the server's parts.
+    Port,
+    /// The port under which the server is reached.
+    PublishedPort,
+    /// Where in its container the server keeps its data.
+    DataPath,
 }
 
 /// What is written for a setting.
@@ -74,7 +80,7 @@ pub enum Kind {
 
 impl Setting {
     /// All, in the order in which documents list them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::As,
         Self::Registry,
         Self::KeepHost,
@@ -102,6 +108,9 @@ impl Setting {
         Self::RegistryHostProperty,
         Self::RegistryUserProperty,
         Self::RegistryPasswordProperty,
+        Self::Port,
+        Self::PublishedPort,
+        Self::DataPath,
     ];
 
     /// Its name in a `site.yaml`; behind `--` its name on the command line.
@@ -134,13 +143,16 @@ impl Setting {
             Self::RegistryHostProperty => "registry-host-property",
             Self::RegistryUserProperty => "registry-user-property",
             Self::RegistryPasswordProperty => "registry-password-property",
+            Self::Port => "port",
+            Self::PublishedPort => "published-port",
+            Self::DataPath => "data-path",
         }
     }
 
     /// What is written for it.
     pub fn kind(self) -> Kind {
         match self {
-            Self::JavaOption | Self::Env | Self::Volume => Kind::Texts,
+            Self::JavaOption | Self::Env | Self::Volume | Self::Port => Kind::Texts,
             Self::KeepHost | Self::Debug | Self::NoDockerSocket => Kind::Switch,
             Self::TokenFile | Self::CaFile | Self::RegistryPasswordFile => Kind::File,
             Self::As
@@ -160,7 +172,9 @@ impl Setting {
             | Self::RegistryUser
             | Self::RegistryHostProperty
             | Self::RegistryUserProperty
-            | Self::RegistryPasswordProperty => Kind::Text,
+            | Self::RegistryPasswordProperty
+            | Self::PublishedPort
+            | Self::DataPath => Kind::Text,
         }
     }
 

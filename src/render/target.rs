@@ -6,38 +6,81 @@ use crate::render::applies::check;
 use crate::render::error::RenderError;
 use crate::render::images::PrivateImages;
 use crate::render::rendered::Rendered;
-use crate::render::targets;
+use crate::render::targets::{compose, infra, run, script, units};
+use crate::render::values::ContainerEngine;
 
-/// What is rendered: what `--as` says.
+/// What is rendered: what `--as` says, of an agent or of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RenderTarget {
     /// `docker run`, with its env-file.
     Docker,
     /// `podman run`, with its env-file.
     Podman,
+    /// A compose file of the agent.
+    Compose,
+    /// A systemd unit that runs docker or podman.
+    Systemd,
+    /// A Quadlet, from which podman makes a unit.
+    Quadlet,
+    /// A script that installs the agent, and takes it away.
+    Script,
+    /// A compose file of the server, behind one port.
+    InfraCompose,
+}
+
+/// Of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Subject {
+    /// One agent.
+    Agent,
+    /// The server: OctoPerf Enterprise Edition.
+    Infra,
+}
+
+impl Subject {
+    /// Its name behind `render`.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Agent => "agent",
+            Self::Infra => "infra",
+        }
+    }
 }
 
 impl RenderTarget {
     /// All, in the order in which documents list them.
-    pub const ALL: [Self; 2] = [Self::Docker, Self::Podman];
+    pub const ALL: [Self; 7] =
+        [Self::Docker, Self::Podman, Self::Compose, Self::Systemd, Self::Quadlet, Self::Script, Self::InfraCompose];
 
     /// Its name behind `--as`.
     pub fn key(self) -> &'static str {
         match self {
             Self::Docker => "docker",
             Self::Podman => "podman",
+            Self::Compose | Self::InfraCompose => "compose",
+            Self::Systemd => "systemd",
+            Self::Quadlet => "quadlet",
+            Self::Script => "script",
         }
     }
 
-    /// The target with this name.
-    pub fn by_key(key: &str) -> Result<Self, RenderError> {
-        Self::ALL.into_iter().find(|target| target.key() == key).ok_or_else(|| {
-            let known: Vec<&'static str> = Self::ALL.into_iter().map(Self::key).collect();
-            RenderError::NoTarget {
-                given: key.chars().take(40).collect(),
-                near: closest(key, known.iter().copied()).map(str::to_owned),
-                known,
+    /// Of what.
+    pub fn subject(self) -> Subject {
+        match self {
+            Self::Docker | Self::Podman | Self::Compose | Self::Systemd | Self::Quadlet | Self::Script => {
+                Subject::Agent
             }
+            Self::InfraCompose => Subject::Infra,
+        }
+    }
+
+    /// The target of this subject with this name.
+    pub fn by_key(subject: Subject, key: &str) -> Result<Self, RenderError> {
+        let of_subject = || Self::ALL.into_iter().filter(|target| target.subject() == subject);
+        of_subject().find(|target| target.key() == key).ok_or_else(|| {
+            let known: Vec<&'static str> = of_subject().map(Self::key).collect();
+            let near = closest(key, known.iter().copied()).map(str::to_owned);
+            RenderError::NoTarget { subject: subject.key(), given: key.chars().take(40).collect(), near, known }
         })
     }
 
@@ -47,8 +90,13 @@ impl RenderTarget {
     pub fn render(self, answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
         check(self, answers)?;
         match self {
-            Self::Docker => targets::run::render(crate::render::ContainerEngine::Docker, answers, images),
-            Self::Podman => targets::run::render(crate::render::ContainerEngine::Podman, answers, images),
+            Self::Docker => run::render(ContainerEngine::Docker, answers, images),
+            Self::Podman => run::render(ContainerEngine::Podman, answers, images),
+            Self::Compose => compose::render(answers, images),
+            Self::Systemd => units::systemd(answers, images),
+            Self::Quadlet => units::quadlet(answers, images),
+            Self::Script => script::render(answers, images),
+            Self::InfraCompose => infra::render(answers, images),
         }
     }
 }

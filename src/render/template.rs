@@ -1,5 +1,7 @@
 //! Templates, filled in without I/O, without the environment and within a bound.
 
+use std::error::Error as _;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
@@ -64,14 +66,26 @@ impl Template<'_> {
         });
         environment
             .render_named_str(self.name, self.text, Value::from_pairs(values.iter().cloned()))
-            .map_err(|error| failed(error.to_string()))
+            .map_err(|error| refused_value(&error).unwrap_or_else(|| failed(error.to_string())))
     }
 }
 
 fn quoted(quoting: Quoting, text: &str) -> Result<String, minijinja::Error> {
-    quoting
-        .quoted(text)
-        .map_err(|error| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, error.to_string()))
+    quoting.quoted(text).map_err(|error| {
+        minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, error.to_string()).with_source(error)
+    })
+}
+
+/// What was wrong with a value, where that is why the template failed.
+fn refused_value(error: &minijinja::Error) -> Option<RenderError> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(refused) = cause.downcast_ref::<RenderError>() {
+            return Some(refused.clone());
+        }
+        next = cause.source();
+    }
+    None
 }
 
 fn no_text(value: &Value) -> minijinja::Error {

@@ -35,6 +35,14 @@ impl ContainerEngine {
         }
     }
 
+    /// The folder in which it looks for registries' authorities.
+    pub fn certificates(self) -> &'static str {
+        match self {
+            Self::Docker => "/etc/docker/certs.d",
+            Self::Podman => "/etc/containers/certs.d",
+        }
+    }
+
     /// Its socket on the host.
     pub fn socket(self) -> &'static str {
         match self {
@@ -235,9 +243,37 @@ impl Volume {
         &self.0
     }
 
+    /// The volume's name, where its source is no path.
+    pub fn named_source(&self) -> Option<&str> {
+        self.0.split(':').next().filter(|source| !source.starts_with(['/', '.', '~']))
+    }
+
     /// Where it stands in the container.
     pub fn target(&self) -> &str {
         self.0.split(':').nth(1).unwrap_or_default()
+    }
+}
+
+/// An absolute path in a container, without `:` and `,`, which mounts give a meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsolutePath(String);
+
+impl FromStr for AbsolutePath {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        refuse_bad_path("path", text)?;
+        let plain = text.starts_with('/') && text.len() > 1 && !text.contains([':', ',']);
+        if plain && text.split('/').all(|part| part != "..") {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(RenderError::AbsolutePath(text.chars().take(80).collect()))
+    }
+}
+
+impl fmt::Display for AbsolutePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

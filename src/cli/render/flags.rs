@@ -95,6 +95,15 @@ pub(crate) struct SettingFlags {
     /// The same for the password
     #[arg(long, value_name = "PROPERTY", help_heading = "The registry")]
     registry_password_property: Option<String>,
+    /// The port of one of the server's parts; may be given several times
+    #[arg(long, value_name = "PART=NUMBER", help_heading = "The server")]
+    port: Vec<String>,
+    /// The port under which the server is reached [default: 80]
+    #[arg(long, value_name = "NUMBER", help_heading = "The server")]
+    published_port: Option<String>,
+    /// Where in its container the server keeps its data: `/root/data` in old versions, `/home/octoperf/data` in the charts
+    #[arg(long, value_name = "PATH", help_heading = "The server")]
+    data_path: Option<String>,
 }
 
 impl SettingFlags {
@@ -119,10 +128,16 @@ impl SettingFlags {
             (Setting::RegistryHostProperty, &self.registry_host_property),
             (Setting::RegistryUserProperty, &self.registry_user_property),
             (Setting::RegistryPasswordProperty, &self.registry_password_property),
+            (Setting::PublishedPort, &self.published_port),
+            (Setting::DataPath, &self.data_path),
         ];
         let one = texts.into_iter().filter_map(|(setting, text)| Some((setting, text.as_ref()?)));
-        let lists =
-            [(Setting::JavaOption, &self.java_option), (Setting::Env, &self.env), (Setting::Volume, &self.volume)];
+        let lists = [
+            (Setting::JavaOption, &self.java_option),
+            (Setting::Env, &self.env),
+            (Setting::Volume, &self.volume),
+            (Setting::Port, &self.port),
+        ];
         let many = lists.into_iter().flat_map(|(setting, texts)| texts.iter().map(move |text| (setting, text)));
         for (setting, text) in one.chain(many) {
             given.add(setting, text.clone());

@@ -31,6 +31,8 @@ pub enum Quoting {
     Systemd,
     /// Text in a systemd unit that is no command line, such as a description.
     SystemdText,
+    /// A value of a Quadlet: as it is, and refused if podman or systemd would read anything into it.
+    Quadlet,
     /// One scalar of YAML.
     Yaml,
     /// One scalar of a compose file, where `$` begins a variable.
@@ -49,13 +51,14 @@ pub enum Quoting {
 
 impl Quoting {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Plain,
         Self::Sh,
         Self::PowerShell,
         Self::Cmd,
         Self::Systemd,
         Self::SystemdText,
+        Self::Quadlet,
         Self::Yaml,
         Self::Compose,
         Self::KubernetesEnv,
@@ -74,6 +77,7 @@ impl Quoting {
             Self::Cmd => "cmd",
             Self::Systemd => "systemd",
             Self::SystemdText => "systemd_text",
+            Self::Quadlet => "quadlet",
             Self::Yaml => "yaml",
             Self::Compose => "compose",
             Self::KubernetesEnv => "kubernetes_env",
@@ -97,7 +101,8 @@ impl Quoting {
             "sh" => Self::Sh,
             "ps1" => Self::PowerShell,
             "cmd" | "bat" => Self::Cmd,
-            "service" | "container" => Self::Systemd,
+            "service" => Self::Systemd,
+            "container" => Self::Quadlet,
             "yaml" | "yml" if stem.contains("compose") => Self::Compose,
             "yaml" | "yml" => Self::Yaml,
             "env" => Self::EnvFile,
@@ -122,6 +127,7 @@ impl Quoting {
             Self::Cmd => cmd::quoted(text)?,
             Self::Systemd => systemd::word(text),
             Self::SystemdText => systemd::text(text)?,
+            Self::Quadlet => systemd::quadlet(text)?,
             Self::Yaml => yaml::scalar(text),
             Self::Compose | Self::KubernetesEnv => yaml::scalar(&doubled_dollars(text)),
             Self::EnvFile => env_file(text)?,

@@ -29,3 +29,13 @@ pub(super) fn text(text: &str) -> Result<String, RenderError> {
     }
     Ok(text.replace('%', "%%"))
 }
+
+/// A value of a Quadlet. podman's versions differ in how they unquote these, and pass `%` and `$` on to systemd: only
+/// text that nobody reads anything into is taken.
+pub(super) fn quadlet(text: &str) -> Result<String, RenderError> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_./:@=,+-[]".contains(&b);
+    if text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(super::refuse("a Quadlet", "it has a character beyond letters, digits and `_./:@=,+-[]`"))
+}

@@ -1,5 +1,7 @@
 //! What was asked for, read back from what was rendered.
 
+mod all;
+mod quote;
 mod run;
 
 use crate::images::{LOCK_SCHEMA, Lock, LockedContent, LockedImage, LockedPlatform};

@@ -1,0 +1,235 @@
+//! What holds for every target, whatever was answered.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::quote::texts;
+use super::*;
+use crate::failure::Explain;
+use crate::render::{FileMode, Pin, Subject, Use, usage};
+
+/// A release with everything that any target names.
+pub(super) fn everything() -> Lock {
+    lock(&[
+        ("octoperf/docker-agent:9.0.0", "agent"),
+        ("octoperf/jmeter-standard:9.0.1", "load-generator"),
+        ("octoperf/kubernetes-agent:14.5.1", "kubernetes-agent"),
+        ("octoperf/enterprise-edition:14.5.0", "infrastructure"),
+        ("octoperf/enterprise-ui:14.5.0", "infrastructure"),
+        ("octoperf/octoperf-ui:14.5.0", "infrastructure"),
+        ("octoperf/enterprise-documentation:14.5.0", "infrastructure"),
+        ("octoperf/utility-server:14.5.0", "infrastructure"),
+        ("octoperf/mcp-server:14.5.0", "infrastructure"),
+        ("elasticsearch:8.19.7", "infrastructure"),
+        ("haproxy:alpine", "infrastructure"),
+    ])
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+/// An answer to every setting: secrets have `s3cret` in them.
+pub(super) fn answer(setting: Setting) -> &'static str {
+    match setting {
+        Setting::As => "docker",
+        Setting::Registry => "reg.corp:5000/tools",
+        Setting::KeepHost | Setting::Debug | Setting::NoDockerSocket => "true",
+        Setting::ServerUrl => "https://octoperf.corp",
+        Setting::Name => "agent-1",
+        Setting::TokenFile => "s3cret-token\n",
+        Setting::EnvFile => "/srv/agent.env",
+        Setting::Engine => "docker",
+        Setting::Image => "octoperf/docker-agent:9.0.0",
+        Setting::Pin => "digest",
+        Setting::Heap => "1g",
+        Setting::JavaOption => "-Da=s3cret-option",
+        Setting::AgentHttpProxy | Setting::AgentHttpsProxy => "http://user:s3cret-proxy@proxy.corp:3128",
+        Setting::AgentNoProxy => "localhost,.corp",
+        Setting::AutoUpdate => "off",
+        Setting::AutoUpdateVariable => "auto.update",
+        Setting::Env => "EXTRA=s3cret-variable",
+        Setting::Volume => "/srv/data:/data:ro",
+        Setting::CaFile => CERTIFICATE,
+        Setting::RegistryUser => "puller",
+        Setting::RegistryPasswordFile => "s3cret-password\n",
+        Setting::RegistryHostProperty => "registry.host",
+        Setting::RegistryUserProperty => "registry.user",
+        Setting::RegistryPasswordProperty => "registry.password",
+        Setting::Port => "octoperf-ui=80",
+        Setting::PublishedPort => "8080",
+        Setting::DataPath => "/home/octoperf/data",
+    }
+}
+
+/// Everything that a target takes, or only what it needs.
+pub(super) fn answers_for(target: RenderTarget, all: bool) -> Given {
+    let mut given = Given::default();
+    let wanted = |setting: &Setting| match usage(target, *setting) {
+        Use::Needed => true,
+        Use::Taken => all,
+        Use::Unused(_) => false,
+    };
+    for setting in Setting::ALL.into_iter().filter(wanted) {
+        given.add(setting, answer(setting));
+    }
+    for part in ["enterprise-ui", "enterprise-documentation", "utility-server", "octoperf-ui"] {
+        if target.subject() == Subject::Infra {
+            given.add(Setting::Port, format!("{part}=80"));
+        }
+    }
+    if target == RenderTarget::Podman && all {
+        given.add(Setting::Engine, "podman");
+    }
+    given
+}
+
+fn rendered(target: RenderTarget, given: &Given) -> Rendered {
+    let answers = Answers::new(given).unwrap();
+    target.render(&answers, &images(&everything())).unwrap_or_else(|error| panic!("{target:?}: {error}"))
+}
+
+/// All words of a text that begin with the private registry.
+fn references(text: &str) -> BTreeSet<String> {
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || "._/:@-".contains(c));
+    let words = text.split(ends).filter(|word| word.starts_with("reg.corp:5000/tools/"));
+    words.map(|word| word.trim_end_matches(['.', ':']).to_owned()).collect()
+}
+
+/// What `push` puts at the target, by tag and by digest.
+fn pushed() -> BTreeSet<String> {
+    let images = images(&everything());
+    images.iter().flat_map(|image| [image.reference(Pin::Tag), image.reference(Pin::Digest)]).collect()
+}
+
+#[test]
+fn every_image_that_is_named_is_one_that_push_makes() {
+    for target in RenderTarget::ALL {
+        for all in [false, true] {
+            let rendered = rendered(target, &answers_for(target, all));
+            let mut text: String = rendered.files.iter().map(|file| format!("{}\n", file.content())).collect();
+            text += &rendered.arguments.clone().unwrap_or_default().join("\n");
+            let named = references(&text);
+            assert!(!named.is_empty() || rendered.images.is_empty(), "{target:?}");
+            assert!(named.is_subset(&pushed()), "{target:?}: {:?}", named.difference(&pushed()));
+            assert_eq!(named, rendered.images.iter().cloned().collect(), "{target:?} says what it names");
+            // No image by its name outside.
+            for outside in ["docker.io/", "docker.elastic.co/", "registry.hub.docker.com"] {
+                assert!(!text.contains(outside), "{target:?} names {outside}");
+            }
+            let vendor = text.matches("octoperf/docker-agent").count() + text.matches("octoperf/enterprise").count();
+            let inside = text.matches("reg.corp:5000/tools/octoperf/docker-agent").count()
+                + text.matches("reg.corp:5000/tools/octoperf/enterprise").count();
+            assert_eq!(vendor, inside, "{target:?}");
+        }
+    }
+}
+
+#[test]
+fn no_secret_is_in_a_command_a_note_or_a_file_that_others_read() {
+    for target in RenderTarget::ALL {
+        let rendered = rendered(target, &answers_for(target, true));
+        let open = rendered.files.iter().filter(|file| !file.mode().is_secret()).map(|file| file.content().to_owned());
+        let words = rendered.arguments.iter().flatten().chain(&rendered.notes).chain(&rendered.images).cloned();
+        for text in open.chain(words).chain([format!("{rendered:?}")]) {
+            assert!(!text.contains("s3cret"), "{target:?}: {text}");
+        }
+        for file in &rendered.files {
+            let may = matches!(file.mode(), FileMode::Secret | FileMode::SecretProgram);
+            assert_eq!(may, file.mode().bits().trailing_zeros() >= 6, "{:?}", file);
+        }
+        let secret: String = rendered
+            .files
+            .iter()
+            .filter(|file| file.mode().is_secret())
+            .map(|file| file.content().to_owned())
+            .collect();
+        for wanted in [Setting::TokenFile, Setting::Env, Setting::JavaOption, Setting::AgentHttpsProxy] {
+            if matches!(usage(target, wanted), Use::Needed | Use::Taken) {
+                let value = answer(wanted).trim().rsplit('=').next().unwrap().to_owned();
+                assert!(secret.contains(&value), "{target:?} has {value} where its owner reads it");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_use_is_refused_with_its_reason_and_one_that_lacks_is_named() {
+    for target in RenderTarget::ALL {
+        for setting in Setting::ALL {
+            match usage(target, setting) {
+                Use::Unused(reason) => {
+                    let mut given = answers_for(target, false);
+                    given.add(setting, answer(setting));
+                    if setting == Setting::AutoUpdate {
+                        given.add(Setting::AutoUpdateVariable, "a.b");
+                    }
+                    let answers = Answers::new(&given).unwrap();
+                    let error = target.render(&answers, &images(&everything())).unwrap_err();
+                    assert!(matches!(&error, RenderError::NoUse { .. }), "{target:?} {setting:?}: {error}");
+                    assert!(error.to_string().contains(reason) || setting == Setting::AutoUpdate);
+                }
+                Use::Needed => {
+                    let given = answers_for(target, false).without(setting);
+                    let error = target.render(&Answers::new(&given).unwrap(), &images(&everything())).unwrap_err();
+                    assert!(matches!(&error, RenderError::Missing { missing, .. } if *missing == [setting]), "{error}");
+                    assert!(error.help().unwrap().contains(setting.key()));
+                }
+                Use::Taken => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn every_answer_that_is_taken_changes_what_is_rendered() {
+    // What is said before a target is asked, what stands for itself, and what only completes another answer.
+    let silent = [Setting::As, Setting::Registry, Setting::KeepHost, Setting::Image];
+    for target in RenderTarget::ALL {
+        let text = |given: &Given| {
+            let rendered = rendered(target, given);
+            let files: Vec<String> =
+                rendered.files.iter().map(|file| format!("{} {}", file.name(), file.content())).collect();
+            format!("{files:?} {:?} {:?}", rendered.arguments, rendered.notes)
+        };
+        let with_all = text(&answers_for(target, true));
+        for setting in Setting::ALL.into_iter().filter(|setting| !silent.contains(setting)) {
+            if usage(target, setting) != Use::Taken {
+                continue;
+            }
+            let mut given = answers_for(target, true).without(setting);
+            match setting {
+                Setting::AutoUpdateVariable => given = given.without(Setting::AutoUpdate),
+                Setting::RegistryUser => given = given.without(Setting::RegistryUserProperty),
+                Setting::RegistryPasswordFile => given = given.without(Setting::RegistryPasswordProperty),
+                Setting::Engine if target != RenderTarget::Podman => given.add(Setting::Engine, "podman"),
+                Setting::Port => given.add(Setting::Port, "octoperf-ui=81"),
+                _ => {}
+            }
+            if setting == Setting::Engine && matches!(target, RenderTarget::Docker | RenderTarget::Podman) {
+                continue;
+            }
+            if setting == Setting::Port {
+                for part in ["enterprise-ui", "enterprise-documentation", "utility-server"] {
+                    given.add(Setting::Port, format!("{part}=80"));
+                }
+            }
+            assert_ne!(text(&given), with_all, "{target:?} does nothing with {setting:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #[test]
+    fn a_compose_file_gives_the_variables_that_were_asked_for(value in texts()) {
+        let mut given = answers_for(RenderTarget::Compose, false);
+        given.add(Setting::Env, format!("EXTRA.one={value}"));
+        let Ok(answers) = Answers::new(&given) else { return Ok(()) };
+        let rendered = RenderTarget::Compose.render(&answers, &images(&everything())).unwrap();
+        let file = rendered.files.iter().find(|file| file.name() == "docker-compose.override.yml").unwrap();
+        let read: serde_json::Value = serde_saphyr::from_str(file.content()).unwrap();
+        let extra = read["services"]["agent"]["environment"]["EXTRA.one"].as_str().unwrap();
+        prop_assert_eq!(extra.replace("$$", "$"), value);
+        prop_assert!(!extra.replace("$$", "").contains('$'));
+    }
+}
