@@ -18,12 +18,21 @@ readonly programs="
     busybox         busybox
     strace          strace
     python3         python3
+    chromium        chromium
+    rpm             rpm
+    rpmbuild        rpm
+    db5.3_load      db5.3-util
     git             git
+    curl            curl
     docker-compose  docker-compose
     haproxy         haproxy
     make            make
     shellcheck      shellcheck
     systemd-analyze systemd
+    ansible-playbook ansible-core
+    cloud-init      cloud-init
+    ruby            ruby
+    minisign        minisign
 "
 # The version whose findings the settings in .deny.toml were written for.
 readonly cargo_deny_version=0.20.2

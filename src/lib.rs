@@ -2,8 +2,8 @@
 //!
 //! At the heart is one copy between a source and a sink: `pull` copies registry → bundle, `push` copies
 //! bundle → registry. What to copy is decided first, without I/O, as a value that `--dry-run` prints. Bytes
-//! cannot be read without being verified. The outside world is touched by three edges only: [`registry`],
-//! [`bundle`] and [`engine`]. Each command is told from top to bottom in one file of [`workflow`].
+//! cannot be read without being verified. The outside world is touched by four edges only: [`registry`],
+//! [`bundle`], [`engine`] and [`serve`]. Each command is told from top to bottom in one file of [`workflow`].
 //!
 //! # The map
 //!
@@ -13,10 +13,14 @@
 //!  binary      main ─► cli                                  words, environment, exit codes
 //!  ════════════════════╪═════════ below it nothing prints, exits or reads the environment
 //!  stories          workflow
+//!  server           serve                                   (reads bundles)
 //!  edges, work      registry · bundle · engine · transfer · render
+//!  decisions        plan · trust
+//!  edges, work      registry · bundle · engine · transfer · render · report
+//!  edges, work      registry · bundle · engine · transfer · render · report · inventory · scanner
 //!  decisions        plan
 //!  our input        manifest
-//!  ground           images · content · progress
+//!  ground           images · content · layers · progress
 //!  words            oci · failure · wording
 //! ```
 //!
@@ -44,12 +48,18 @@ pub mod content;
 pub mod engine;
 pub mod failure;
 pub mod images;
+pub mod inventory;
+pub mod layers;
 pub mod manifest;
 pub mod oci;
 pub mod plan;
 pub mod progress;
 pub mod registry;
 pub mod render;
+pub mod report;
+pub mod scanner;
+pub mod serve;
 pub mod transfer;
+pub mod trust;
 pub mod wording;
 pub mod workflow;

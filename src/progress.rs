@@ -11,6 +11,8 @@ pub enum Phase {
     Rereading,
     /// Layers arrive.
     Downloading,
+    /// A bundle is copied into another form, or onto a medium.
+    Copying,
     /// Layers leave.
     Uploading,
     /// A bundle is read and compared with its digests.

@@ -12,6 +12,11 @@ pub fn plain(text: &str) -> String {
     shown
 }
 
+/// The same on one line: line ends are shown as escapes too.
+pub fn line(text: &str) -> String {
+    plain(text).replace('\n', "\\u{a}")
+}
+
 /// The same for JSON, by JSON's own escapes: who parses it sees no difference.
 pub fn plain_json(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
@@ -43,6 +48,22 @@ pub fn size(bytes: u64) -> String {
         Some((name, unit)) => format!("{}.{} {name}", bytes / unit, bytes % unit * 10 / unit),
         None => format!("{bytes} B"),
     }
+}
+
+/// Longer values from outside are cut where a person reads: a page or ticket stays one that can be read.
+const LONGEST: usize = 1_000;
+
+/// Text of at most some 1,000 characters; what is longer is cut, and says how long it was.
+pub fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}… ({} characters)", &text[..end], text.chars().count()),
+        None => text.to_owned(),
+    }
+}
+
+/// A number with its noun, as in `1 layer` and `2 layers`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -78,5 +99,12 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+    }
+
+    #[test]
+    fn long_values_are_cut_between_characters() {
+        assert_eq!(cut(&"ä".repeat(LONGEST)).chars().count(), LONGEST);
+        let long = cut(&"ä".repeat(10_000));
+        assert!(long.ends_with("… (10000 characters)") && long.chars().count() < LONGEST + 30, "{long}");
     }
 }

@@ -102,6 +102,20 @@ check_engine() {
         fail "$engine does not answer: $(tail -n 1 "$work/info")" "start it, and run this script as a user who may use it (root)"
 }
 
+# Whether the container of that name is an agent: what somebody else runs under it is not touched.
+is_ours() {
+    case $(inspect '{{.Config.Image}}') in */docker-agent:* | */docker-agent@* | */docker-agent) return 0 ;; esac
+    [ -n "$(inspect '{{index .Config.Labels "octobundle.revision"}}')" ]
+}
+
+exists() { "$engine" inspect --type container "$name" >/dev/null 2>&1; }
+
+refuse_strangers() {
+    if exists && ! is_ours; then
+        fail "the container \`$name\` on this host is no agent" "remove or rename it: $engine rename $name OTHER"
+    fi
+}
+
 check_one_agent() {
     "$engine" ps --all --format '{{.Names}} {{.Image}}' >"$work/containers" || fail "$engine lists no containers" ""
     while read -r other used; do
@@ -183,7 +197,7 @@ log_in() {
     # docker takes the line's end for a part of what it reads.
     tr -d '\r\n' <"$password_file" >"$work/plain-password" || fail "\`$password_file\` cannot be read" "check the path"
     "$engine" login --username "$registry_user" --password-stdin "$registry" <"$work/plain-password" >"$work/login" 2>&1 ||
-        fail "$registry refuses the login of $registry_user: $(tail -n 1 "$work/login")" "check user and password"
+        fail "$registry refuses the login of $registry_user: $(grep . "$work/login" | tail -n 1)" "check user and password"
 }
 
 # Engines tell a login that is missing in many words.
@@ -191,7 +205,8 @@ wants_login() { grep -Eqi 'unauthorized|denied|authentication required|no basic 
 
 pull() {
     "$engine" pull "$image" >"$work/pull" 2>&1 && return
-    if wants_login; then
+    # docker tries a registry that it takes for insecure by plain HTTP as well, and tells of that alone.
+    if wants_login || [ -n "$registry_user" ]; then
         log_in
         "$engine" pull "$image" >"$work/pull" 2>&1 && return
     fi
@@ -295,7 +310,7 @@ cure() {
 }
 
 remove_all() {
-    if "$engine" inspect --type container "$name" >/dev/null 2>&1; then
+    if exists; then
         "$engine" rm -f "$name" >/dev/null || fail "$name cannot be removed" "run this script as root"
         say "removed the container $name"
     fi
@@ -316,6 +331,7 @@ remove_all() {
 }
 
 check_engine
+refuse_strangers
 if [ -n "$uninstall" ]; then
     remove_all
     exit 0

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["oci", "failure", "wording"],
     &["progress"],
-    &["images", "content"],
+    &["images", "content", "layers"],
     &["manifest"],
-    &["plan"],
+    &["plan", "trust"],
     &["registry", "bundle", "engine", "transfer", "render"],
+    &["plan"],
+    &["registry", "bundle", "engine", "transfer", "render", "report", "inventory", "scanner"],
+    &["serve"],
     &["workflow"],
 ];
 

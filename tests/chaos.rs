@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use octobundle::bundle::{EarlierDraft, ExistingOutput};
+use octobundle::bundle::{BundleOutput, EarlierDraft, ExistingOutput};
 use octobundle::manifest::{Manifest, Selection};
 use octobundle::plan::{SourceHost, Target};
 use octobundle::progress::{Progress, Silent};
 use octobundle::registry::{Limits, Registry, RegistrySettings, TrustedCertificates};
 use octobundle::transfer::CopySettings;
-use octobundle::workflow::{self, PullInput, PullRequest, PushRequest};
+use octobundle::workflow::{self, PullInput, PullRequest, PushRequest, WriteRequest};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use support::authority::Authority;
@@ -64,8 +64,9 @@ impl Plan {
         self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.next += EVERY / 2 + (self.random >> 33) % EVERY;
         self.struck += 1;
-        let all = [Trouble::Reset, Trouble::Truncate, Trouble::Stall, Trouble::Flip];
-        Some(all[self.struck % all.len()])
+        let all = [Trouble::Reset, Trouble::Truncate, Trouble::Flip];
+        // Each stall takes the client's whole patience.
+        Some(if self.struck % 16 == 15 { Trouble::Stall } else { all[self.struck % all.len()] })
     }
 }
 
@@ -122,11 +123,12 @@ impl Line {
     /// A client with short patience.
     fn client(&self) -> Arc<Registry> {
         let limits = Limits {
-            stall: Duration::from_millis(300),
-            headers: Duration::from_secs(1),
+            stall: Duration::from_secs(5),
+            headers: Duration::from_secs(5),
             backoff_start: Duration::from_millis(5),
             backoff_most: Duration::from_millis(50),
             upload_part: 1_000_000,
+            least_part: 32 * 1024,
             ..Limits::default()
         };
         let trusted = vec![self.trusted.clone()];
@@ -230,11 +232,14 @@ async fn pulled(names: &[String], line: &Line, output: &Path) {
     let manifest = Manifest::parse("release.yaml", manifest(names).as_bytes()).unwrap();
     let request = PullRequest {
         input: PullInput::Wanted(manifest.select(&Selection::default()).unwrap()),
-        output: output.to_owned(),
-        existing: ExistingOutput::Refuse,
-        earlier: EarlierDraft::Continue,
-        copy: COPY,
-        threads: 2,
+        since: None,
+        write: WriteRequest {
+            output: BundleOutput::one_file(output),
+            existing: ExistingOutput::Refuse,
+            earlier: EarlierDraft::Continue,
+            copy: COPY,
+            threads: 2,
+        },
         dry_run: false,
     };
     let silent: Arc<dyn Progress> = Arc::new(Silent);
@@ -288,9 +293,11 @@ async fn chaos_on_the_line_changes_nothing_that_is_pushed() {
         }
         let request = PushRequest {
             bundle: site.path("release.tar").into(),
+            bases: vec![],
             target: Target::parse(&line.host, SourceHost::Drop).unwrap(),
             copy: COPY,
             dry_run: false,
+            trust: octobundle::workflow::TrustSettings::default(),
         };
         let silent: Arc<dyn Progress> = Arc::new(Silent);
         let report = workflow::push(&request, &line.client(), &silent).await.unwrap();
@@ -304,6 +311,7 @@ async fn chaos_on_the_line_changes_nothing_that_is_pushed() {
         assert!(!raging || line.struck() >= 25, "only {} faults", line.struck());
         passed.push(line.take_bytes());
     }
-    // A blob goes in one request until that has broken, and what a broken request had sent is sent again.
-    assert_few_twice(passed[0], passed[1], 40);
+    // Until the first break each blob goes in one request, and the system goes on sending what such a request had handed
+    // to it: some megabytes for each of the blobs under way. From then on it is a few per cent.
+    assert_few_twice(passed[0], passed[1], 25);
 }

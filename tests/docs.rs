@@ -14,6 +14,7 @@ use support::cli::{Site, binary};
 use support::images::TestImage;
 use support::memory_registry::MemoryRegistry;
 use support::real::{Docker, Podman, need};
+use support::served::Served;
 
 /// Hosts of the sample release's images.
 const SOURCES: [&str; 2] = ["docker.io", "docker.elastic.co"];
@@ -21,8 +22,13 @@ const SOURCES: [&str; 2] = ["docker.io", "docker.elastic.co"];
 const REGISTRY: &str = "reg.corp:5000";
 /// What the documents call the server.
 const SERVER: &str = "https://octoperf.corp";
+/// Its other names, where a document speaks of one product.
+const PRODUCTS: [&str; 4] = ["harbor.corp", "nexus.corp:5000", "artifactory.corp", "gitlab.corp"];
 /// Programs that a document may call. Those of this repository and of cargo are tested elsewhere; they have to exist.
-const PROGRAMS: [&str; 7] = ["octobundle", "sha256sum", "mkdir", "tar", "docker", "podman", "skopeo"];
+const PROGRAMS: [&str; 8] = ["octobundle", "sha256sum", "mkdir", "tar", "docker", "podman", "skopeo", "minisign"];
+
+/// The section of `docs/messages.md` that quotes others, with the tests that bring their situations about.
+const OTHER_TOOLS: &str = "## What other tools say there";
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
@@ -122,14 +128,15 @@ impl Stage {
             .replace("skopeo copy", "skopeo copy --dest-tls-verify=false");
         // Any server will do; the registry's first page is one.
         let server = if command.contains(" doctor agent ") { self.private.url() } else { SERVER.to_owned() };
-        command.replace(SERVER, &server).replace(REGISTRY, &self.private.host())
+        let hosts = PRODUCTS.into_iter().chain([REGISTRY]);
+        hosts.fold(command.replace(SERVER, &server), |command, host| command.replace(host, &self.private.host()))
     }
 
     /// Whether what a command needs is there; says so by name if not.
     fn can_run(&self, command: &str) -> bool {
         let engine = if command.contains("podman") { "podman" } else { "docker" };
         match command.split([' ', '(']).find(|word| !word.is_empty()).unwrap_or_default() {
-            "skopeo" => need("skopeo").is_some(),
+            program @ ("skopeo" | "minisign") => need(program).is_some(),
             "docker" => self.docker.is_some(),
             "podman" => self.podman.is_some(),
             // octobundle asks podman's socket before its command, and that would be the host's own.
@@ -141,8 +148,19 @@ impl Stage {
         }
     }
 
+    /// A server goes on until it is stopped: it is started at a port that is free, asked whether it is well, and
+    /// stopped.
+    fn serve(&self, command: &str) {
+        let words = command.split(' ').skip_while(|word| *word != "serve").skip(1);
+        Served::start(&self.site, words.collect::<Vec<_>>()).get("/healthz").expect_status(200);
+    }
+
     /// Runs a command in a shell; gives its standard output with the sample names in it.
     fn run(&self, document: &str, command: &str) -> String {
+        if command.starts_with("octobundle serve ") && !command.contains("--systemd") {
+            self.serve(command);
+            return String::new();
+        }
         let path = std::env::join_paths([self.site.path("bin"), "/usr/sbin".into(), "/usr/bin".into(), "/bin".into()]);
         // Never the host's own engine.
         let host = self.docker.as_ref().map_or("unix:///nowhere".to_owned(), Docker::host);
@@ -288,13 +306,22 @@ fn sources() -> Vec<(String, String)> {
 
 #[test]
 fn tests_that_hold_a_promise_exist() {
-    let readme = read("README.md");
-    let section = readme.split("## What is promised").nth(1).unwrap().split("\n## ").next().unwrap();
+    let sections = [("README.md", "## What is promised"), ("docs/messages.md", OTHER_TOOLS)];
+    for (document, heading) in sections {
+        let text = read(document);
+        assert_tests_exist(text.split(heading).nth(1).unwrap().split("\n## ").next().unwrap());
+    }
+}
+
+/// Every name of a test in a document's section is one of ours.
+fn assert_tests_exist(section: &str) {
     let mut code: String = sources().into_iter().map(|(_, source)| source).collect();
-    for entry in fs::read_dir(root().join("tests")).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_file() {
-            code += &fs::read_to_string(path).unwrap();
+    for folder in ["tests", "tests/faults", "tests/faults2", "tests/faults2/sec"] {
+        for entry in fs::read_dir(root().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() && path.extension().is_some_and(|ending| ending == "rs") {
+                code += &fs::read_to_string(path).unwrap();
+            }
         }
     }
     let tests: Vec<String> = named(section)
@@ -389,6 +416,9 @@ fn class_names_of_exit_codes_are_those_of_the_code() {
 fn messages_and_helps_are_those_of_the_code() {
     let code: String = sources().into_iter().map(|(_, source)| source.replace("\\\"", "\"")).collect();
     let document = read("docs/messages.md");
+    let (before, others) = document.split_once(OTHER_TOOLS).expect("the section is there");
+    let after = others.split_once("\n## ").expect("sections follow").1;
+    let document = format!("{before}{after}");
     let rows = document.lines().filter_map(|line| line.strip_prefix("| ")).filter(|row| !row.starts_with("message "));
     let mut seen = 0;
     for row in rows {
@@ -417,7 +447,10 @@ fn no_file_names_the_machine_that_it_was_written_on() {
     for file in files.into_iter().filter(|file| file.is_file()) {
         let text = fs::read_to_string(&file).unwrap_or_default();
         for place in [&home, &here].into_iter().filter(|place| place.len() > 3) {
-            assert!(!text.contains(&format!("{place}/")), "{} names {place}", file.display());
+            // Inside of a longer path it is not this place.
+            let inside = |before: &str| before.ends_with(|c: char| c.is_alphanumeric());
+            let named = text.match_indices(&format!("{place}/")).any(|(at, _)| !inside(&text[..at]));
+            assert!(!named, "{} names {place}", file.display());
         }
     }
 }

@@ -102,9 +102,14 @@ fn a_job_that_would_run_is_told_so() {
     assert!(output.stdout.ends_with("\nthe job would run\n"), "{}", output.stdout);
     assert!(output.stdout.contains("direct: no proxy is set"), "{}", output.stdout);
     // It looked, and moved nothing.
-    assert!(source.requests().iter().all(|request| !request.path.contains("/blobs/") && request.method != "POST"));
+    let config = image().config_digest();
+    let moved = |path: &str| path.contains("/blobs/") && !path.ends_with(&config);
+    assert!(source.requests().iter().all(|request| !moved(&request.path) && request.method != "POST"));
+    assert!(output.stdout.contains(" needed, "), "{}", output.stdout);
     assert!(target.requests().iter().all(|request| request.method == "GET"));
     assert!(!site.path("out.tar").exists());
+    site.octobundle(["pull", "release.yaml", "-o", "out.tar"]).run().assert_ok();
+    assert_eq!(report["output"]["needed_bytes"], site.read("out.tar").len());
 }
 
 #[test]
@@ -297,7 +302,7 @@ fn docker_hubs_rate_limit_is_read_and_weighed() {
 }
 
 #[test]
-fn a_clock_that_is_wrong_is_told() {
+fn t_01_a_clock_that_is_wrong_is_told() {
     let registry = MemoryRegistry::start();
     registry.add(&image());
     registry.fault(Fault::on("GET", "/v2/").answer(200).header("date", "Tue, 14 Nov 2023 22:13:20 GMT"));

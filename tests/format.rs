@@ -138,11 +138,40 @@ impl Release {
     /// The whole file, member by member.
     fn bundle(&self) -> Vec<u8> {
         let lock = self.lock();
-        let (contents, blobs) = (self.contents(), blob_order(&lock));
-        let (index, list) = (index_json(&lock), manifest_json(&lock));
         let octobundle = json!({ "format": "octobundle/bundle/v1", "lock": lock });
-        let octobundle = serde_json::to_string_pretty(&octobundle).expect("JSON can be written") + "\n";
-        let readme = readme(&lock);
+        self.file(&lock, &octobundle, &readme(&lock), &BTreeSet::new())
+    }
+
+    /// The lock of an older release of two of the images, and "Deltas": the file without the layers of these.
+    fn delta(&self) -> (Value, Vec<u8>) {
+        let (lock, mut old) = (self.lock(), self.lock());
+        old["release"] = json!("sample-0");
+        old["images"] = json!([lock["images"][0], lock["images"][5]]);
+        // The proxy's first layer is the agent's too. The agent's layers and the probe's stand in several images.
+        let [agent, probe] = [&self.agent, &self.probe].map(|content| format!("{}/{}", self.host, content.repository));
+        let layers = |image: usize| list(&lock["images"][image]["platforms"][0]["layers"]).iter();
+        let held: BTreeMap<&str, &str> = layers(0)
+            .map(|layer| (text(&layer["digest"]), agent.as_str()))
+            .chain(layers(5).map(|layer| (text(&layer["digest"]), probe.as_str())))
+            .collect();
+        let left_out: Vec<Value> =
+            held.iter().map(|(digest, place)| json!({ "digest": digest, "held_in": [place] })).collect();
+        let id = digest((serde_json::to_string_pretty(&old).expect("JSON can be written") + "\n").as_bytes());
+        let base = json!({ "kind": "release", "name": "sample-0", "id": id, "left_out": left_out });
+        let octobundle = json!({ "format": "octobundle/delta/v1", "lock": lock, "base": base });
+        let left_out: BTreeSet<String> = held.keys().map(ToString::to_string).collect();
+        let file = self.file(&lock, &octobundle, &delta_readme(&lock, &left_out), &left_out);
+        (old, file)
+    }
+
+    fn file(&self, lock: &Value, octobundle: &Value, readme: &str, left_out: &BTreeSet<String>) -> Vec<u8> {
+        let mut whole = lock.clone();
+        let images = whole["images"].as_array_mut().expect("it is a list");
+        images.retain(|image| layers_of(image).is_disjoint(left_out));
+        let blobs: Vec<String> = blob_order(lock).into_iter().filter(|blob| !left_out.contains(blob)).collect();
+        let (contents, index, list) = (self.contents(), index_json(&whole), manifest_json(&whole));
+        let octobundle = serde_json::to_string_pretty(octobundle).expect("JSON can be written") + "\n";
+        let readme = readme.to_owned();
         let head = [
             ("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec()),
             ("index.json", index.into_bytes()),
@@ -315,6 +344,31 @@ fn manifest_json(lock: &Value) -> String {
     format!("[{}]", entries.join(","))
 }
 
+fn layers_of(image: &Value) -> BTreeSet<String> {
+    let layers = list(&image["platforms"]).iter().flat_map(|platform| list(&platform["layers"]));
+    layers.map(|layer| text(&layer["digest"]).to_owned()).collect()
+}
+
+fn delta_readme(lock: &Value, left_out: &BTreeSet<String>) -> String {
+    let mark = |image: &Value| if layers_of(image).is_disjoint(left_out) { "" } else { " *" };
+    let names: String = list(&lock["images"])
+        .iter()
+        .fold(String::new(), |names, image| format!("{names}  {}{}\n", text(&image["name"]), mark(image)));
+    format!(
+        "A sample \"release\"\n\nThis tar is a delta: it holds what is new in the container images of sample-1, and not \
+         the {} layers\nthat the release sample-0 has. It was made by octobundle, and octobundle is needed to use it.\n\n\
+         Images (* not whole without the older layers):\n{names}\n\
+         FILE is this tar, OLD is a bundle with the older layers:\n\
+         \x20 octobundle verify FILE --base OLD\n\
+         \x20 octobundle push FILE --registry HOST:PORT/PATH\n\
+         \x20 octobundle push FILE --registry HOST:PORT/PATH --base OLD\n\
+         \x20 octobundle load FILE --base OLD\n\n\
+         Other programs see only the images without *. The parts that are here can be checked without octobundle:\n\
+         \x20 mkdir FOLDER && tar -xf FILE -C FOLDER && cd FOLDER && sha256sum -c SHA256SUMS\n",
+        left_out.len()
+    )
+}
+
 fn readme(lock: &Value) -> String {
     let names: String =
         list(&lock["images"]).iter().fold(String::new(), |names, image| format!("{names}  {}\n", text(&image["name"])));
@@ -397,6 +451,19 @@ fn a_bundle_that_another_program_wrote_by_the_document_is_read() {
     site.octobundle(["verify", "by-hand.tar"]).run().assert_ok();
     let lock = site.octobundle(["inspect", "by-hand.tar", "--lock"]).run().assert_ok().stdout;
     assert_eq!(lock, serde_json::to_string_pretty(&release.lock()).expect("JSON can be written") + "\n");
+}
+
+#[test]
+fn a_delta_is_what_the_document_says_byte_for_byte() {
+    let (registry, site) = (MemoryRegistry::start(), Site::new());
+    let release = Release::served_by(&registry);
+    let (old, expected) = release.delta();
+    site.write("release.yaml", &release.manifest);
+    site.write("old.lock", serde_json::to_string_pretty(&old).expect("JSON can be written"));
+    site.octobundle(["pull", "release.yaml", "--since", "old.lock", "-o", "out.tar"]).run().assert_ok();
+    assert_same(&site.read("out.tar"), &expected);
+    site.write("by-hand.tar", expected);
+    site.octobundle(["verify", "by-hand.tar"]).run().assert_ok();
 }
 
 #[test]

@@ -15,6 +15,7 @@ use support::cli::{Output, Site};
 use support::images::{Sample as _, TestImage, TestIndex};
 use support::memory_registry::{Fault, MemoryRegistry};
 use support::real::Podman;
+use support::served::Served;
 
 /// Field → type, as a table of the document has them.
 type Fields = BTreeMap<String, String>;
@@ -146,6 +147,15 @@ impl Sample {
         self.site.octobundle(command.split_whitespace()).run()
     }
 
+    /// Writes `delta.tar`, on `one.tar`, from `one.yaml`, whose one image has changed since.
+    fn delta(&self) {
+        let name = format!("{}/octoperf/docker-agent:1", self.vendor.host());
+        self.site.write("one.yaml", support::release::manifest(&[name]));
+        self.run("pull one.yaml -o one.tar").assert_ok();
+        self.vendor.add(&self.agent.clone().layer(b"next"));
+        self.run("pull one.yaml --since one.tar -o delta.tar").assert_ok();
+    }
+
     fn json(&self, command: &str, code: i32) -> Value {
         self.run(&format!("{command} --json")).assert_code(code).json()
     }
@@ -169,16 +179,47 @@ fn json_of_resolve_and_inspect_is_as_documented() {
         let name = command.split(' ').next().expect("it has a first word");
         assert_documented("resolve and inspect", name, &[sample.json(command, 0)]);
     }
+    sample.delta();
+    let mut delta = sample.json("inspect delta.tar", 0);
+    let one_more = |field: &String| ["schema_version", "command", "delta"].contains(&field.as_str());
+    delta.as_object_mut().expect("it is an object").retain(|field, _| one_more(field));
+    assert_documented("inspect of a delta", "inspect", &[delta]);
 }
 
 #[test]
 fn json_of_pull_is_as_documented() {
     let sample = Sample::new();
     let whole = sample.json("pull release.yaml -o whole.tar", 0);
+    let volumes = sample.json("pull release.yaml -o volumes.tar --volume-size 65536", 0);
+    sample.delta();
+    let delta = sample.json("pull one.yaml --since one.tar -o again.tar", 0);
     sample.vendor.remove_blob(&sample.layer_digest());
     let partial = sample.json("pull release.yaml -o partial.tar", 10);
     assert_eq!((&whole["complete"], &partial["complete"]), (&true.into(), &false.into()));
-    assert_documented("pull", "pull", &[whole, partial]);
+    assert_documented("pull", "pull", &[whole, volumes, partial, delta]);
+}
+
+#[test]
+fn json_of_split_and_join_is_as_documented() {
+    let sample = Sample::new();
+    let split = sample.json("split bundle.tar --volume-size 65536 -o cut.tar", 0);
+    assert_documented("split and join", "split", &[split.clone(), in_a_damaged_bundle(&sample, &split)]);
+}
+
+/// The report of `split` in all its forms: with the sum that only `join` has, and with failures.
+fn in_a_damaged_bundle(sample: &Sample, split: &Value) -> Value {
+    let joined = sample.json("join cut.tar -o joined.tar", 0);
+    let layer = sample.layer_digest();
+    let bundle = octobundle::bundle::Bundle::open(sample.site.path("bundle.tar")).expect("it is sound");
+    let member = bundle.layout().blob(&layer.parse().expect("it is a digest")).expect("it is in the bundle").clone();
+    let mut bytes = sample.site.read("bundle.tar");
+    bytes[usize::try_from(member.start()).expect("it is small")] ^= 1;
+    sample.site.write("damaged.tar", bytes);
+    let failed = sample.json("split damaged.tar --volume-size 65536 -o damaged-cut.tar", 10);
+    assert_eq!((&split["complete"], &failed["complete"]), (&true.into(), &false.into()));
+    let mut all = failed;
+    all["sha256"] = joined["sha256"].clone();
+    all
 }
 
 #[test]
@@ -200,6 +241,28 @@ fn json_of_push_is_as_documented() {
 }
 
 #[test]
+fn json_of_a_push_that_lacks_its_base_is_as_documented() {
+    let sample = Sample::new();
+    sample.delta();
+    let mut report = sample.json(&format!("push delta.tar --registry {}/tools", sample.private.host()), 6);
+    let one_more = |field: &String| ["schema_version", "command", "lacking"].contains(&field.as_str());
+    report.as_object_mut().expect("it is an object").retain(|field, _| one_more(field));
+    assert_documented("push of a delta", "push", &[report]);
+}
+
+#[test]
+fn json_of_have_is_as_documented() {
+    let sample = Sample::new();
+    let registry = format!("{}/tools", sample.private.host());
+    sample.run(&format!("push bundle.tar --registry {registry}")).assert_ok();
+    assert_documented(
+        "have",
+        "have",
+        &[sample.json(&format!("have bundle.tar --registry {registry} -o have.json"), 0)],
+    );
+}
+
+#[test]
 fn json_of_verify_is_as_documented() {
     let sample = Sample::new();
     let mut bytes = sample.site.read("bundle.tar");
@@ -207,8 +270,40 @@ fn json_of_verify_is_as_documented() {
     bytes[middle] ^= 1;
     bytes.push(0);
     sample.site.write("damaged.tar", bytes);
-    let results = [sample.json("verify bundle.tar", 0), sample.json("verify damaged.tar", 7)];
+    sample.delta();
+    sample
+        .site
+        .write("other.yaml", support::release::manifest(&[sample.vendor.add(&TestImage::new("octoperf/other:1"))]));
+    sample.run("pull other.yaml -o other.tar").assert_ok();
+    let lacking = sample.json("verify delta.tar --base other.tar", 6);
+    sample.site.write(
+        "policy.yaml",
+        "schema: octobundle/policy/v1\nkeys:\n  anna: RWTKmQpluUmQvVb6knDSN6534xCqF+AyKFaadxC+SsFEatYlAyeg5VNb\nrequire: 1 of [anna]\n",
+    );
+    let made = sample.json("key new anna.key --no-password", 0);
+    assert_documented("key new", "key new", std::slice::from_ref(&made));
+    std::fs::create_dir(sample.site.path("stick")).expect("folders can be made");
+    assert_documented("copy", "copy", &[sample.json("copy bundle.tar stick", 0)]);
+    assert_documented("sign", "sign", &[sample.json("sign bundle.tar --key anna.key", 0)]);
+    let untrusted = sample.json("verify bundle.tar --policy policy.yaml", 8);
+    let line = made["line"].as_str().expect("it is text");
+    let policy = "schema: octobundle/policy/v1\nkeys:\n  anna: ";
+    sample.site.write("policy.yaml", format!("{policy}{line}\nrequire: 1 of [anna]\n"));
+    let trusted = sample.json("verify bundle.tar --policy policy.yaml", 0);
+    let (sound, damaged) = (sample.json("verify bundle.tar", 0), sample.json("verify damaged.tar", 7));
+    let results = [sound, damaged, lacking, untrusted, trusted];
     assert_documented("verify", "verify", &results);
+}
+
+#[test]
+fn json_of_diff_is_as_documented() {
+    let sample = Sample::new();
+    let names =
+        [&sample.agent.clone().layer(b"moved") as &dyn support::images::Sample, &TestImage::new("octoperf/added:1")];
+    let names = names.map(|image| sample.vendor.add(image));
+    sample.site.write("next.yaml", support::release::manifest(&names));
+    sample.run("resolve next.yaml --lock next.lock").assert_ok();
+    assert_documented("diff", "diff", &[sample.json("diff bundle.tar next.lock", 13)]);
 }
 
 #[test]
@@ -217,6 +312,82 @@ fn json_of_render_is_as_documented() {
     let about = "--registry reg.corp/x --server-url https://octoperf.corp --name agent-1 --token-file token";
     let report = sample.json(&format!("render agent bundle.tar {about}"), 0);
     assert_documented("render agent", "render agent", &[report]);
+}
+
+#[test]
+fn json_of_inventory_and_scan_is_as_documented() {
+    let (site, vendor) = (Site::new(), MemoryRegistry::start());
+    let mut archive = tar::Builder::new(Vec::new());
+    for (path, content) in [
+        ("etc/os-release", "ID=debian\nVERSION_ID=12\nPRETTY_NAME=Debian\n"),
+        ("lib/apk/db/installed", "P:musl\nV:1\nA:x86_64\nL:MIT\n"),
+        ("opt/broken.jar", "no archive"),
+    ] {
+        support::images::append(&mut archive, path, content.as_bytes());
+    }
+    let (name, text) = ("META-INF/maven/g/a/pom.properties", "groupId=g\nartifactId=a\nversion=1\n");
+    let length = |text: &str| u32::try_from(text.len()).expect("it is short").to_le_bytes();
+    let mut jar = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    jar.extend([length(text), length(text), length(name)].concat());
+    jar.extend([name, text, "PK\x05\x06"].concat().bytes());
+    support::images::append(&mut archive, "opt/a.jar", &jar);
+    let good = TestImage::new("one:1").tar_layer(archive.into_inner().expect("memory takes every byte"));
+    let bad = TestImage::new("two:1").packed_layer(b"\x1f\x8b no gzip".to_vec());
+    site.write("release.yaml", support::release::manifest(&[vendor.add(&good), vendor.add(&bad)]));
+    let run = |command: &str| site.octobundle(command.split_whitespace()).run();
+    run("pull release.yaml -o bundle.tar").assert_ok();
+    assert_documented("inventory", "inventory", &[run("inventory bundle.tar --json").assert_code(10).json()]);
+    site.write("scanner", "if grep -q musl; then echo found; exit 1; fi; if [ -e deaf ]; then kill -9 $$; fi");
+    let scan = |each: &str| {
+        let flags = ["scan", "bundle.tar", "--no-self-test", "--json", "--replace", "-o", "scan.json", "--each", each];
+        site.octobundle(flags).args(["--with", "sh scanner"]).run().assert_code(8).json()
+    };
+    let found = [scan("layer"), scan("file")];
+    assert_documented("scan", "scan", &found);
+    site.write("deaf", "");
+    scan("file");
+    let report = run("report bundle.tar --scan scan.json --json").assert_ok().json();
+    let mut seen = Fields::new();
+    for finding in [&report["scan"]["found"], &report["scan"]["failed"]] {
+        finding.as_array().expect("it is a list").iter().for_each(|finding| note(finding, "", &mut seen));
+    }
+    compare("scan finding", &seen);
+}
+
+#[test]
+fn json_of_report_is_as_documented() {
+    let sample = Sample::new();
+    let labelled = sample.agent.clone().label("license", "MIT").layer(b"new").random_layer(9, 100);
+    sample.vendor.add(&labelled);
+    let older = "--since bundle.tar --verify --registry reg.corp/x --dated";
+    sample.run("pull release.yaml -o new.tar").assert_ok();
+    let mut bytes = sample.site.read("new.tar");
+    let end = bytes.len() - 1;
+    bytes[end] = 1;
+    sample.site.write("damaged.tar", bytes);
+    let one = format!(
+        "schema: octobundle/v1\nrelease: one-1\ntitle: One\nimages:\n  - {{image: '{}/octoperf/tools:1', role: agent}}\n",
+        sample.vendor.host()
+    );
+    sample.site.write("one.yaml", one);
+    sample.run("pull one.yaml -o one.tar").assert_ok();
+    let whole = sample.site.read("new.tar");
+    let with = ["scan", "new.tar", "--no-self-test", "--with", "false", "-o", "scan.json"];
+    sample.site.octobundle(with).run().assert_code(8);
+    let mut record: Value = serde_json::from_slice(&sample.site.read("scan.json")).expect("it is JSON");
+    record["layers"][0]["answers"][0]["verdict"] = "failed".into();
+    sample.site.write("scan.json", record.to_string());
+    sample.site.write("volumes/new.tar.001", &whole[..150_000]);
+    sample.site.write("volumes/new.tar.002", &whole[150_000..]);
+    let reports = [
+        sample.json("report volumes/new.tar.001", 0),
+        sample.json("report new.tar --scan scan.json", 0),
+        sample.json(&format!("report new.tar {older}"), 0),
+        sample.json("report damaged.tar --verify", 7),
+        sample.json("report one.tar --since new.tar", 0),
+        sample.json("report new.tar --since one.tar", 0),
+    ];
+    assert_documented("report", "report", &reports);
 }
 
 #[test]
@@ -239,6 +410,14 @@ fn json_of_load_is_as_documented() {
 }
 
 #[test]
+fn json_of_serve_is_as_documented() {
+    let sample = Sample::new();
+    let plain = Served::start(&sample.site, ["bundle.tar"]);
+    let own = Served::start(&sample.site, ["bundle.tar", "--self-signed"]);
+    assert_documented("serve", "serve", &[plain.report.clone(), own.report.clone()]);
+}
+
+#[test]
 fn json_of_doctor_is_as_documented() {
     // Docker Hub, as the tests' own proxy plays it: nothing leaves this machine.
     let sample = Sample::new();
@@ -256,7 +435,8 @@ fn json_of_doctor_is_as_documented() {
     hub.fault(limit.header("ratelimit-remaining", "0;w=21600").header("docker-content-digest", &digest));
     let (private, proxy) = (sample.private.host(), proxy.host());
     let doctor = format!("doctor hub.yaml --registry {private} -o out.tar --proxy {proxy} --ca ca.pem");
-    assert_documented("doctor", "doctor", &[sample.json(&doctor, 12)]);
+    let sound = sample.json("doctor release.yaml -o out.tar", 0);
+    assert_documented("doctor", "doctor", &[sample.json(&doctor, 12), sound]);
 }
 
 #[test]
@@ -366,9 +546,12 @@ fn progress_events_are_as_documented() {
 #[test]
 fn every_table_of_the_document_is_compared() {
     let tables: BTreeSet<String> = tables().into_keys().collect();
-    let results = ["releases", "resolve and inspect", "pull", "push", "verify", "load", "render agent", "Errors"];
+    let results =
+        ["releases", "resolve and inspect", "pull", "push", "verify", "load", "serve", "render agent", "Errors"];
     let results = results.into_iter().chain(["doctor", "doctor agent", "upgrade-path", "config", "login", "logout"]);
+    let deltas = ["diff", "inspect of a delta", "push of a delta", "have", "split and join"];
+    let results = results.chain(deltas).chain(["sign", "key new", "copy", "report", "inventory", "scan"]);
     let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
-    let compared = results.chain(events).chain(["content", "upgrade fact", "image failure"]);
+    let compared = results.chain(events).chain(["content", "delta", "upgrade fact", "scan finding", "image failure"]);
     assert_eq!(tables, compared.map(str::to_owned).collect());
 }

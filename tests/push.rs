@@ -296,6 +296,37 @@ fn images_that_can_be_sent_are_sent_when_another_cannot() {
 }
 
 #[test]
+fn an_image_that_cannot_be_asked_for_keeps_no_other_from_being_sent() {
+    for (what, code) in [("manifests/", 403), ("manifests/", 500), ("blobs/sha256", 500)] {
+        let pushed = Pushed::of(&[&proxy(), &agent()]);
+        for method in ["HEAD", "GET"] {
+            let path = format!("tools/octoperf/agent/{what}");
+            pushed.private.fault(Fault::on(method, &path).times(u32::MAX).answer(code));
+        }
+        let push = || pushed.push().args(["--retry-for", "0", "--jobs", "1"]);
+        let dry = push().args(["--dry-run", "--json"]).run().json();
+        assert_eq!(dry["failures"][0]["images"], serde_json::json!([pushed.release.name(1)]), "{dry}");
+        push().arg("--fail-fast").run().assert_code(if code == 403 { ACCESS } else { NETWORK });
+        assert_eq!(tag_puts(&pushed.private), Vec::<String>::new());
+        let part = push().arg("--json").run().assert_code(PARTIAL).json();
+        assert_eq!(part["images"][0]["state"], "pushed", "{part}");
+        assert_eq!(part["images"][1]["state"], "incomplete", "{part}");
+        assert_eq!(part["failures"].as_array().map(Vec::len), Some(1), "{part}");
+        pushed.assert_arrived(&proxy());
+        assert_eq!(pushed.private.tags("tools/octoperf/agent"), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_registry_that_answers_nothing_is_not_asked_for_every_image() {
+    let pushed = Pushed::of(&[&proxy(), &agent(), &jmeter()]);
+    pushed.private.fault(Fault::on("HEAD", "/v2/tools/").times(u32::MAX).answer(500));
+    pushed.push().args(["--retry-for", "0", "--jobs", "1"]).run().assert_code(NETWORK);
+    let asked = pushed.private.requests().iter().filter(|request| request.path.contains("/tools/")).count();
+    assert_eq!(asked, 1);
+}
+
+#[test]
 fn an_image_that_shares_a_layer_with_one_that_is_refused_is_sent() {
     for (refused, sent) in [(0, 1), (1, 0)] {
         let pushed = Pushed::of(&[&agent(), &jmeter()]);

@@ -135,6 +135,20 @@ async fn a_servers_own_certificate_is_trusted_by_file_as_docker_does() {
 }
 
 #[tokio::test]
+async fn t_01_and_02_a_certificate_of_another_time_is_refused_and_the_clock_is_looked_at_first() {
+    let authority = authority();
+    let year = |year: i32| rcgen::date_time_ymd(year, 1, 1);
+    for identity in [
+        signed(&authority, "127.0.0.1", |params| params.not_after = year(2001)),
+        signed(&authority, "127.0.0.1", |params| params.not_before = year(4000)),
+    ] {
+        let failure = ask(serve(&identity, None).await, trusting(&authority.pem())).await.err().unwrap();
+        assert_eq!(failure.class(), ErrorClass::Network);
+        assert!(failure.help().unwrap().contains("check this machine's clock"), "{:?}", failure.help());
+    }
+}
+
+#[tokio::test]
 async fn sec_22_bad_certificates_are_refused_though_their_authority_is_trusted() {
     let authority = authority();
     let of = |year: i32| rcgen::date_time_ymd(year, 1, 1);

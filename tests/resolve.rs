@@ -291,6 +291,50 @@ fn a_locked_pull_fails_when_something_of_it_is_gone() {
 }
 
 #[test]
+fn a_lock_whose_types_or_lists_were_edited_is_refused() {
+    let release = Release::of(&[&three_platforms()]);
+    let pull = || release.site.octobundle(["pull", "--locked", "release.lock", "-o", "release.tar"]).run();
+    let resolved = |flags: &[&str]| {
+        let resolved = release.resolve().args(flags).args(["--lock", "fresh.lock"]).run().assert_ok();
+        drop(resolved);
+        serde_json::from_slice::<Value>(&release.site.read("fresh.lock")).expect("a lock is JSON")
+    };
+    for (flags, place, kind) in [
+        (&["--platform", "all"][..], "/images/0/root/media_type", "manifest.list"),
+        (&["--platform", "all"], "/images/0/platforms/0/manifest/media_type", "manifest"),
+        (&["--platform", "linux/amd64", "--platform", "linux/arm64"], "/images/0/root/media_type", "manifest.list"),
+        (&[], "/images/0/platforms/0/manifest/media_type", "manifest"),
+        (&[], "/images/0/root/media_type", "manifest"),
+    ] {
+        let mut lock = resolved(flags);
+        let other = format!("application/vnd.docker.distribution.{kind}.v2+json");
+        let stated = lock.pointer_mut(place).expect("locks have it");
+        assert_ne!(*stated, other, "nothing would be edited");
+        *stated = other.into();
+        release.site.write("release.lock", lock.to_string());
+        let failed = pull().assert_code(INPUT);
+        assert!(failed.stderr.contains("does not agree with itself"), "{flags:?} {place}: {}", failed.stderr);
+    }
+    // An image manifest less than the index lists.
+    let mut lock = resolved(&["--platform", "all"]);
+    lock["images"][0]["platforms"].as_array_mut().expect("it is a list").remove(1);
+    release.site.write("release.lock", lock.to_string());
+    let failed = pull().assert_code(INPUT);
+    assert!(failed.stderr.contains("lists other image manifests"), "{}", failed.stderr);
+    assert!(!release.site.path("release.tar").exists());
+}
+
+#[test]
+fn an_index_without_images_is_named_as_such() {
+    for flags in [&["--platform", "all"][..], &[]] {
+        let release = Release::of(&[&TestIndex::new("octoperf/agent:1")]);
+        let failed = release.resolve().args(flags).run().assert_code(NOT_FOUND);
+        assert!(failed.stderr.contains("lists no image"), "{}", failed.stderr);
+        assert!(!failed.stderr.contains("--lock"), "it is no question of a lock: {}", failed.stderr);
+    }
+}
+
+#[test]
 fn other_bytes_than_the_locked_ones_are_refused() {
     let image = agent();
     let release = Release::of(&[&image]);

@@ -256,6 +256,33 @@ fn u_04_without_a_description_headers_tell_a_stranger() {
 }
 
 #[test]
+fn u_04_a_number_far_behind_the_last_one_is_named_and_nothing_else() {
+    let cut = Cut::undescribed();
+    fs::copy(cut.volume(4), cut.volume(9)).unwrap();
+    let said = cut.refused(INTEGRITY, &["x.tar.009` is one too many: the bundle has 5 volumes"]);
+    assert!(!said.contains("is missing"), "{said}");
+}
+
+#[test]
+fn u_04_volumes_too_short_to_be_counted_are_refused_at_once() {
+    let cut = Cut::undescribed();
+    for number in 2..=5 {
+        fs::write(cut.volume(number), "x").unwrap();
+    }
+    cut.refused(INTEGRITY, &["x.tar.002` is cut short: it has 1 of 100000 bytes"]);
+    let head = Bundle::open(cut.release.site.path("release.tar")).unwrap().layout().members()[8].header;
+    // A head alone, in volumes of one block: their sum would be reached by volumes without number.
+    let head = usize::try_from(head).unwrap();
+    for number in 2..=5 {
+        fs::remove_file(cut.volume(number)).unwrap();
+    }
+    for (index, block) in cut.whole[..head].chunks(256).enumerate() {
+        fs::write(cut.volume(index + 1), block).unwrap();
+    }
+    cut.refused(INTEGRITY, &["volumes of 256 bytes are no cut of"]);
+}
+
+#[test]
 fn u_04_a_volume_of_another_pull_or_bundle_is_named() {
     let changed = TestImage::new("octoperf/agent:1").random_layer(9, 300_000);
     let later = Cut::new();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures two promises of a pull: its peak memory with 16 jobs, and that layer bytes are written once.
 
-Memory: the kernel's own high-water mark (VmHWM) of a pull of about 2.3 GB stays below 100 MiB.
+Memory: the kernel's own high-water mark (VmHWM) of a pull of about 2.3 GB stays below 48 MiB.
 Writes: strace sees each byte of the bundle written once, and no other file of any size.
 
 Needs: docker-registry, strace, python3, the release binary, and three times the set's size on the disk of TMPDIR.
@@ -18,7 +18,7 @@ from pathlib import Path
 from real_parts import Registry, arguments, check_binary, environment, megabytes
 from release_set import ReleaseSet
 
-MEMORY_LIMIT = 100 * 1024 * 1024
+MEMORY_LIMIT = 48 * 1024 * 1024
 # Journal, checksum file and members before the blobs that are written as they become known.
 OTHER_WRITES = 4 * 1024 * 1024
 WRITING = "write,writev,pwrite64,pwritev,pwritev2,copy_file_range,sendfile,splice,mmap"

@@ -13,7 +13,7 @@ use crate::bundle::header::{BLOCK, Block, parse};
 use crate::bundle::identify::looks_like;
 use crate::bundle::layout::MemberPath;
 use crate::bundle::plain_file;
-use crate::content::{FilePart, read_exact_at};
+use crate::content::{FilePart, read_exact_at, write_all_at};
 
 /// The bytes of a bundle at positions, in one file or cut into volumes. Nobody above knows which.
 ///
@@ -64,7 +64,8 @@ impl Piece {
         self.from..self.from + self.length
     }
 
-    fn file(&self) -> Result<&Arc<File>, BundleError> {
+    /// The open file; an error if the volume is not there.
+    pub(crate) fn file(&self) -> Result<&Arc<File>, BundleError> {
         self.file.as_ref().ok_or_else(|| BundleError::io("open", &self.path)(io::ErrorKind::NotFound.into()))
     }
 }
@@ -122,6 +123,18 @@ impl BundleBytes {
             read_exact_at(piece.file()?, now, within.start).map_err(BundleError::io("read", &piece.path))?;
             rest = later;
         }
+        Ok(())
+    }
+
+    /// Writes all of `bytes` at the position `at`, which must leave them within the length.
+    pub(crate) fn write_all_at(&self, bytes: &[u8], at: u64) -> Result<(), BundleError> {
+        let mut rest = bytes;
+        for (piece, within) in self.touched(at..at + bytes.len() as u64) {
+            let (now, later) = rest.split_at(size(within.end - within.start));
+            write_all_at(piece.file()?, now, within.start).map_err(BundleError::io("write", &piece.path))?;
+            rest = later;
+        }
+        debug_assert!(rest.is_empty(), "what is written lies within the bundle");
         Ok(())
     }
 

@@ -55,7 +55,6 @@ pub(crate) struct DescribedVolume {
 }
 
 impl Description {
-    #[cfg(test)]
     /// A description of these volumes.
     pub(crate) fn new(bundle: Digest, release: String, volumes: Vec<DescribedVolume>) -> Self {
         let bytes = volumes.iter().map(|volume| volume.size).sum();
@@ -97,7 +96,7 @@ impl Description {
         let wrong = (1..).zip(&self.volumes).find(|(number, volume)| volume.name != volume_name(base, *number));
         match wrong {
             Some((number, volume)) => Err(format!("its volume {number} is called `{}`", volume.name)),
-            None if base.is_empty() || base.contains(['/', '\\', '\0']) => {
+            None if ["", ".", ".."].contains(&base) || base.contains(['/', '\\', '\0']) => {
                 Err("its volumes have no plain names".into())
             }
             None => Ok(()),
@@ -110,7 +109,6 @@ impl Description {
         first.strip_suffix(".001").unwrap_or_default()
     }
 
-    #[cfg(test)]
     /// The text of the file.
     pub(crate) fn to_text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a description holds only text, numbers and lists") + "\n"
@@ -120,6 +118,11 @@ impl Description {
 /// The name of a bundle's volume: `.001` and so on behind the bundle's own.
 pub(crate) fn volume_name(base: &str, number: usize) -> String {
     format!("{base}.{number:03}")
+}
+
+/// The same as a path.
+pub(crate) fn volume_path(output: &Path, number: usize) -> PathBuf {
+    plain_file::beside(output, &format!(".{number:03}"))
 }
 
 /// The bundle's name and the number that a volume's file name is made of.
@@ -138,6 +141,11 @@ fn stem(output: &Path) -> PathBuf {
 /// Where the description of a bundle's volumes is.
 pub(crate) fn description_path(output: &Path) -> PathBuf {
     plain_file::beside(&stem(output), ENDING)
+}
+
+/// Where the checksums of a bundle's volumes are.
+pub(crate) fn checksums_path(output: &Path) -> PathBuf {
+    plain_file::beside(&stem(output), ".sha256")
 }
 
 #[cfg(test)]
@@ -172,6 +180,7 @@ mod tests {
             ("x.tar", "../x.tar", "no plain names"),
             ("x.tar", "a\\\\x.tar", "no plain names"),
             ("x.tar", "", "no plain names"),
+            ("x.tar", "..", "no plain names"),
             ("volumes/v1", "volumes/v2", "this version reads"),
             ("\"release\"", "\"other\"", "unknown field `other`"),
             ("\"size\": 10", "\"size\": 18446744073709551615", "bytes together"),
@@ -192,5 +201,6 @@ mod tests {
         }
         assert_eq!(description_path(Path::new("a/x.tar")), Path::new("a/x.volumes.json"));
         assert_eq!(description_path(Path::new("x")), Path::new("x.volumes.json"));
+        assert_eq!(checksums_path(Path::new("x-9.2.0.tar")), Path::new("x-9.2.0.sha256"));
     }
 }

@@ -1,7 +1,6 @@
 //! A bundle being written: under a partial name, at its final offsets, resumable, sealed by a rename.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,23 +11,25 @@ use std::thread;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use crate::bundle::bytes::{BundleBytes, Piece};
 use crate::bundle::earlier::Earlier;
 use crate::bundle::error::BundleError;
+use crate::bundle::files;
+use crate::bundle::form::{BundleOutput, Form};
 use crate::bundle::header::padding;
-use crate::bundle::journal::{Claims, Journal};
+use crate::bundle::journal::{Began, Claims, Journal};
 use crate::bundle::layout::{Layout, Member, MemberPath};
+use crate::bundle::names::{check_output, journal_of, name_file, name_volumes, partial_of, take_back};
 use crate::bundle::plain_file::{self, beside};
 use crate::bundle::running_sum::{Marks, RunningSum};
 use crate::bundle::space;
-use crate::content::{
-    BlobContent, ImageSink, ImageSource, Lookup, Readers, folder_of, read_exact_at, write_all_at, write_whole_by,
-};
+use crate::content::{BlobContent, ImageSink, ImageSource, Lookup};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};
 
 /// Bytes gathered before one write. Twice that is held for each download.
-const WRITE: usize = 1024 * 1024;
+const WRITE: usize = 512 * 1024;
 /// Bytes read at once when what is on disk is hashed.
 const READ: usize = 256 * 1024;
 
@@ -57,7 +58,20 @@ pub struct Sealed {
     pub path: PathBuf,
     /// Its length in bytes.
     pub size: u64,
-    /// Its SHA-256, also in the `.sha256` file beside it.
+    /// Its SHA-256, also in the `.sha256` file beside it; none of volumes, which have their own.
+    pub sha256: Option<Digest>,
+    /// Its volumes; empty if it is one file.
+    pub volumes: Vec<SealedVolume>,
+}
+
+/// A volume of a sealed bundle.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedVolume {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256.
     pub sha256: Digest,
 }
 
@@ -70,97 +84,68 @@ pub struct Draft {
 }
 
 struct Shared {
-    output: PathBuf,
+    output: BundleOutput,
     partial: PathBuf,
-    journal_path: PathBuf,
-    file: Arc<File>,
+    /// The file under the partial name, locked as long as it is open.
+    lock: Arc<File>,
+    bytes: BundleBytes,
     layout: Layout,
     journal: Journal,
     claims: Claims,
     marks: Arc<Marks>,
 }
 
-/// Refuses an output that cannot become a bundle, before anything is fetched for it.
-pub fn check_output(output: &Path, existing: ExistingOutput) -> Result<(), BundleError> {
-    let kind = match fs::symlink_metadata(output) {
-        Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return check_folder(output),
-        Err(error) => return Err(BundleError::io("look at", output)(error)),
-    };
-    if kind.is_file() {
-        return match existing {
-            ExistingOutput::Refuse => Err(BundleError::Exists(output.to_owned())),
-            ExistingOutput::Replace => check_folder(output),
-        };
-    }
-    let what = if kind.is_dir() {
-        "a folder"
-    } else if kind.is_symlink() {
-        "a symbolic link"
-    } else {
-        "a device, pipe or socket"
-    };
-    Err(BundleError::NotAFile { path: output.to_owned(), what })
-}
-
-fn check_folder(output: &Path) -> Result<(), BundleError> {
-    let folder = folder_of(output);
-    let metadata = fs::metadata(folder).map_err(BundleError::io("find the folder", folder))?;
-    if !metadata.is_dir() || output.file_name().is_none() {
-        return Err(BundleError::NotAFile { path: output.to_owned(), what: "no name for a file" });
-    }
-    #[cfg(unix)]
-    rustix::fs::access(folder, rustix::fs::Access::WRITE_OK)
-        .map_err(|error| BundleError::io("write into", folder)(error.into()))?;
-    Ok(())
-}
-
 impl Draft {
     /// Begins, or continues, the bundle that `layout` describes: takes the space, writes every document and header.
     /// `documents` holds the content of the layout's documents.
     pub fn open(
-        output: &Path,
+        output: &BundleOutput,
         layout: Layout,
         documents: &BTreeMap<Digest, Bytes>,
         earlier: EarlierDraft,
     ) -> Result<Self, BundleError> {
-        let partial = beside(output, ".partial");
-        let journal_path = beside(output, ".partial.journal");
-        let aside = [beside(output, ".partial.old"), beside(output, ".partial.old.journal")];
-        let mut file = open_locked(&partial)?;
+        let lengths = output.form.lengths(layout.total())?;
+        let (partial, aside) = (partial_of(&output.path), beside(&output.path, ".partial.old"));
+        let mut lock = open_locked(&partial)?;
+        take_back(output)?;
+        let began = Began::new(&layout, output.form);
         let resumed = match earlier {
-            EarlierDraft::Continue => Journal::resume(&journal_path, &layout)?,
+            EarlierDraft::Continue => Journal::resume(&journal_of(&partial), began)?,
             EarlierDraft::Discard => {
-                discard(&aside)?;
+                files::remove_all(&aside)?;
                 None
             }
         };
         let (journal, claims) = if let Some(resumed) = resumed {
             resumed
         } else {
-            if earlier == EarlierDraft::Continue && Earlier::step_aside(&partial, &journal_path, &aside[0], &aside[1])?
-            {
-                file = open_locked(&partial)?;
+            let moved = earlier == EarlierDraft::Continue && Earlier::step_aside(&partial, &aside)?;
+            // One file takes its lock with it; volumes leave it.
+            if moved && !plain_file::is_at(&lock, &partial) {
+                lock = open_locked(&partial)?;
             }
-            file.set_len(0).map_err(BundleError::io("empty", &partial))?;
-            (Journal::create(&journal_path, &layout)?, Claims::new())
+            files::remove_volumes(&partial)?;
+            lock.set_len(0).map_err(BundleError::io("empty", &partial))?;
+            (Journal::create(&journal_of(&partial), began)?, Claims::new())
         };
-        match space::reserve(&file, &partial, layout.total()) {
+        let lock = Arc::new(lock);
+        let bytes = files::open(&lock, &partial, output.form, &lengths)?;
+        let mut earlier = Earlier::open(&aside)?;
+        match space::reserve(&bytes) {
             // What the earlier run left takes room too, and is worth less than the bundle.
-            Err(BundleError::NoSpace { .. }) if aside[0].exists() => {
-                discard(&aside)?;
-                space::reserve(&file, &partial, layout.total())?;
+            Err(BundleError::NoSpace { .. }) if earlier.is_some() => {
+                earlier = None;
+                files::remove_all(&aside)?;
+                space::reserve(&bytes)?;
             }
             reserved => reserved?,
         }
-        let earlier = Earlier::open(&aside[0], &aside[1])?;
-        write_small(&file, &layout, documents).map_err(BundleError::io("write", &partial))?;
-        let file = Arc::new(file);
+        write_small(&bytes, &layout, documents)?;
         let marks = Arc::new(Marks::new(layout.layers().len()));
-        let sum = RunningSum::follow(file.clone(), &layout, marks.clone())
+        let sum = RunningSum::follow(bytes.clone(), &layout, marks.clone())
             .map_err(BundleError::io("start hashing", &partial))?;
-        let output = output.to_owned();
-        let shared = Shared { output, partial, journal_path, file, layout, journal, claims, marks };
+        let output = output.clone();
+        let shared = Shared { output, partial, lock, bytes, layout, journal, claims, marks };
         Ok(Self { shared: Arc::new(shared), sum, earlier })
     }
 
@@ -211,7 +196,7 @@ impl Draft {
         self.shared.claims.values().sum()
     }
 
-    /// Makes the bundle appear under its name: checksum file, sync, rename, sync of the folder.
+    /// Makes the bundle appear under its name: sync, checksums, renames, sync of the folder.
     pub fn seal(self, existing: ExistingOutput, progress: &dyn Progress) -> Result<Sealed, BundleError> {
         let Self { shared, sum, .. } = self;
         match shared.marks.incomplete() {
@@ -219,15 +204,33 @@ impl Draft {
             layers => return Err(BundleError::Incomplete(layers)),
         }
         progress.report(Event::Phase(Phase::Syncing));
-        shared.file.sync_all().map_err(BundleError::io("write to the disk", &shared.partial))?;
-        let sha256 = sum.finish().map_err(BundleError::io("read back", &shared.partial))?;
+        for piece in shared.bytes.pieces() {
+            piece.file()?.sync_all().map_err(BundleError::io("write to the disk", &piece.path))?;
+        }
+        let digests = sum.finish()?;
         check_output(&shared.output, existing)?;
-        write_checksum(&shared.output, &sha256)?;
-        rename(&shared.partial, &shared.output, existing)?;
-        sync_folder(&shared.output)?;
-        // From here on the bundle is whole; a journal that cannot be removed is only litter.
-        drop(fs::remove_file(&shared.journal_path));
-        Ok(Sealed { path: shared.output.clone(), size: shared.layout.total(), sha256 })
+        let (output, bytes) = (&shared.output, &shared.bytes);
+        let mut sealed = Sealed { path: output.path.clone(), size: bytes.length(), sha256: None, volumes: vec![] };
+        if output.form == Form::OneFile {
+            name_file(output, &digests[0], existing)?;
+            sealed.sha256 = Some(digests[0]);
+        } else {
+            shared.journal.names()?;
+            name_volumes(output, bytes, &shared.layout, &digests, existing)?;
+            let volume = |(index, (piece, sha256)): (usize, (&Piece, &Digest))| SealedVolume {
+                path: output.form.path(&output.path, index),
+                size: piece.length,
+                sha256: *sha256,
+            };
+            sealed.volumes = bytes.pieces().iter().zip(&digests).enumerate().map(volume).collect();
+        }
+        // From here on the bundle is whole; what cannot be removed is only litter.
+        drop(fs::remove_file(journal_of(&shared.partial)));
+        if output.form != Form::OneFile {
+            drop(fs::remove_file(&shared.partial));
+        }
+        drop(shared.lock.unlock());
+        Ok(sealed)
     }
 }
 
@@ -292,8 +295,7 @@ impl Shared {
         let mut buffer = vec![0; READ];
         while hasher.length() < length {
             let wanted = usize::try_from(length - hasher.length()).unwrap_or(READ).min(READ);
-            read_exact_at(&self.file, &mut buffer[..wanted], start + hasher.length())
-                .map_err(BundleError::io("read", &self.partial))?;
+            self.bytes.read_exact_at(&mut buffer[..wanted], start + hasher.length())?;
             hasher.update(&buffer[..wanted]);
         }
         Ok(hasher)
@@ -302,7 +304,7 @@ impl Shared {
     /// Writes a piece of a layer, then claims it.
     fn write(&self, layer: usize, bytes: &[u8], at: u64) -> Result<(), BundleError> {
         let start = self.layers()[layer].start();
-        write_all_at(&self.file, bytes, start + at).map_err(BundleError::io("write", &self.partial))?;
+        self.bytes.write_all_at(bytes, start + at)?;
         let written = at + bytes.len() as u64;
         self.journal.claim(&self.layer_digest(layer), written)?;
         self.marks.grown(layer, written);
@@ -377,11 +379,9 @@ impl Draft {
         let mut writing: Option<JoinHandle<Result<Vec<u8>, BundleError>>> = None;
         loop {
             let next = reader.next().await;
-            if let Ok(Some(chunk)) = &next {
-                gathered.extend_from_slice(chunk);
-            }
-            let go_on = matches!(next, Ok(Some(_)));
-            if gathered.len() >= WRITE || (!go_on && !gathered.is_empty()) {
+            // A piece that outgrew its room would be given twice as much.
+            let is_full = !matches!(&next, Ok(Some(chunk)) if gathered.len() + chunk.len() <= WRITE);
+            if is_full && !gathered.is_empty() {
                 let spare = match writing.take() {
                     Some(earlier) => joined(earlier).await?,
                     None => Vec::with_capacity(WRITE),
@@ -396,11 +396,14 @@ impl Draft {
                     Ok(piece)
                 }));
             }
-            if !go_on {
-                if let Some(last) = writing {
-                    joined(last).await?;
+            match next {
+                Ok(Some(chunk)) => gathered.extend_from_slice(&chunk),
+                ended => {
+                    if let Some(last) = writing {
+                        joined(last).await?;
+                    }
+                    return ended.map(|_| ());
                 }
-                return next.map(|_| ());
             }
         }
     }
@@ -420,19 +423,6 @@ async fn joined<T>(work: JoinHandle<Result<T, BundleError>>) -> Result<T, Failur
     }
 }
 
-/// Takes away what a run for other images left.
-fn discard(files: &[PathBuf]) -> Result<(), BundleError> {
-    for file in files {
-        match fs::remove_file(file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(BundleError::io("remove", file)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 /// Opens the partial file for this run alone. A link planted under its name is not followed.
 fn open_locked(partial: &Path) -> Result<File, BundleError> {
     let mut options = OpenOptions::new();
@@ -449,7 +439,7 @@ fn open_locked(partial: &Path) -> Result<File, BundleError> {
 }
 
 /// Writes all that is known before the first layer: head, documents, every header, every padding, the end.
-fn write_small(file: &File, layout: &Layout, documents: &BTreeMap<Digest, Bytes>) -> io::Result<()> {
+fn write_small(bytes: &BundleBytes, layout: &Layout, documents: &BTreeMap<Digest, Bytes>) -> Result<(), BundleError> {
     let mut front = Vec::new();
     for member in &layout.members()[..layout.members().len() - layout.layers().len()] {
         let content = match member.path {
@@ -463,74 +453,17 @@ fn write_small(file: &File, layout: &Layout, documents: &BTreeMap<Digest, Bytes>
         front.extend_from_slice(content);
         front.resize(front.len().next_multiple_of(512), 0);
     }
-    write_all_at(file, &front, 0)?;
+    bytes.write_all_at(&front, 0)?;
     for layer in layout.layers() {
-        write_all_at(file, &layer.header_block(), layer.header)?;
+        bytes.write_all_at(&layer.header_block(), layer.header)?;
         let pad = usize::try_from(padding(layer.size)).expect("padding is below 512 bytes");
-        write_all_at(file, &[0; 512][..pad], layer.end())?;
+        bytes.write_all_at(&[0; 512][..pad], layer.end())?;
     }
     let end = layout.members().last().map_or(0, Member::next);
-    write_all_at(file, &[0; 1024], end)?;
+    bytes.write_all_at(&[0; 1024], end)?;
     // A longer file of an earlier format would keep its tail.
-    file.set_len(layout.total())
-}
-
-/// Writes `OUT.sha256` in the form that `sha256sum -c` reads from the same folder. Under a partial name first, which is
-/// always the same one, so that a run that was killed leaves nothing that the next one does not take away.
-fn write_checksum(output: &Path, sha256: &Digest) -> Result<(), BundleError> {
-    let (path, partial) = (beside(output, ".sha256"), beside(output, ".sha256.partial"));
-    let line = checksum_line(sha256, output.file_name().unwrap_or_default());
-    write_whole_by(&partial, &path, &line, Readers::Umask).map_err(BundleError::io("write", &path))
-}
-
-/// Names are bytes, which need not be text. One with a line break is written in escapes behind a backslash, as
-/// `sha256sum` writes and reads it.
-fn checksum_line(sha256: &Digest, name: &OsStr) -> Vec<u8> {
-    let name = name.as_encoded_bytes();
-    let escaped = name.contains(&b'\n');
-    let mut line = format!("{}{}  ", if escaped { "\\" } else { "" }, sha256.hex()).into_bytes();
-    for &byte in name {
-        match byte {
-            b'\n' => line.extend(br"\n"),
-            b'\\' if escaped => line.extend(br"\\"),
-            other => line.push(other),
-        }
+    for piece in bytes.pieces() {
+        piece.file()?.set_len(piece.length).map_err(BundleError::io("write", &piece.path))?;
     }
-    line.push(b'\n');
-    line
-}
-
-fn rename(partial: &Path, output: &Path, existing: ExistingOutput) -> Result<(), BundleError> {
-    #[cfg(target_os = "linux")]
-    if existing == ExistingOutput::Refuse {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        match renameat_with(CWD, partial, CWD, output, RenameFlags::NOREPLACE) {
-            Ok(()) => return Ok(()),
-            Err(rustix::io::Errno::EXIST) => return Err(BundleError::Exists(output.to_owned())),
-            // File systems that do not know the flag; the name was looked at just before.
-            Err(_) => {}
-        }
-    }
-    let _ = existing;
-    fs::rename(partial, output).map_err(BundleError::io("rename to", output))
-}
-
-/// Makes the new name survive a power cut, where that can be asked for: a folder that may be written but not read cannot
-/// be opened, and some file systems of USB sticks and shares sync no folders. The bundle is whole all the same.
-fn sync_folder(output: &Path) -> Result<(), BundleError> {
-    #[cfg(unix)]
-    {
-        let folder = folder_of(output);
-        match File::open(folder).and_then(|folder| folder.sync_all()) {
-            Err(error) if !cannot_be_asked(error.kind()) => return Err(BundleError::io("sync", folder)(error)),
-            _ => {}
-        }
-    }
-    let _ = output;
     Ok(())
-}
-
-#[cfg(unix)]
-fn cannot_be_asked(kind: io::ErrorKind) -> bool {
-    matches!(kind, io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

@@ -4,13 +4,15 @@
 //! and written at their new places; then it goes. A run that is killed in between finds it again.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::bytes::BundleBytes;
+use crate::bundle::description::volume_path;
 use crate::bundle::error::BundleError;
-use crate::bundle::journal::{Claims, Journal};
+use crate::bundle::files;
+use crate::bundle::journal::{Began, Claims, Journal};
 use crate::bundle::layout::Layout;
+use crate::bundle::names::journal_of;
 use crate::bundle::open::read_layout;
 use crate::oci::{Digest, Hasher};
 
@@ -23,48 +25,49 @@ pub(crate) struct Earlier {
     layout: Layout,
     claims: Claims,
     partial: PathBuf,
-    journal: PathBuf,
 }
 
 impl Earlier {
-    /// Moves the partial file and its journal aside, if they belong to another set of images and hold something.
-    /// True if they were moved.
-    pub(crate) fn step_aside(
-        partial: &Path,
-        journal: &Path,
-        aside: &Path,
-        aside_journal: &Path,
-    ) -> Result<bool, BundleError> {
-        let Some(earlier) = Self::open(partial, journal)? else {
+    /// Moves the partial files and their journal aside, if they belong to another set of images, or are in another
+    /// form, and hold something. True if they were moved.
+    pub(crate) fn step_aside(partial: &Path, aside: &Path) -> Result<bool, BundleError> {
+        let Some(earlier) = Self::open(partial)? else {
             return Ok(false);
         };
         if earlier.whole_layers().next().is_none() {
             return Ok(false);
         }
-        // The journal first: without it the partial file means nothing and would be begun anew.
-        fs::rename(journal, aside_journal).map_err(BundleError::io("rename", journal))?;
-        fs::rename(partial, aside).map_err(BundleError::io("rename", partial))?;
+        files::remove_all(aside)?;
+        // The journal first: without it the partial files mean nothing and would be begun anew.
+        move_file(&journal_of(partial), &journal_of(aside))?;
+        for (index, piece) in earlier.bytes.pieces().iter().enumerate() {
+            let name =
+                if earlier.bytes.volumes().is_empty() { aside.to_owned() } else { volume_path(aside, index + 1) };
+            move_file(&piece.path, &name)?;
+        }
         Ok(true)
     }
 
     /// Opens an earlier run's files, if they are there and agree with each other.
-    pub(crate) fn open(partial: &Path, journal: &Path) -> Result<Option<Self>, BundleError> {
-        match fs::symlink_metadata(partial) {
-            Ok(metadata) if metadata.is_file() => {}
-            Ok(_) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(BundleError::io("look at", partial)(error)),
-        }
-        let bytes = BundleBytes::of_file(partial)?;
+    pub(crate) fn open(partial: &Path) -> Result<Option<Self>, BundleError> {
+        let journal = journal_of(partial);
+        let Some(began) = Journal::began(&journal) else {
+            return Ok(None);
+        };
+        let Some(bytes) = files::reopen(partial, began)? else {
+            return Ok(None);
+        };
         // A head that cannot be read is that of a file in which nothing can be found any more.
         let Ok(layout) = read_layout(&bytes) else {
             return Ok(None);
         };
-        let Some((_, claims)) = Journal::resume(journal, &layout)? else {
+        if Began::new(&layout, began.form) != began {
+            return Ok(None);
+        }
+        let Some((_, claims)) = Journal::resume(&journal, began)? else {
             return Ok(None);
         };
-        let (partial, journal) = (partial.to_owned(), journal.to_owned());
-        Ok(Some(Self { bytes, layout, claims, partial, journal }))
+        Ok(Some(Self { bytes, layout, claims, partial: partial.to_owned() }))
     }
 
     fn whole_layers(&self) -> impl Iterator<Item = (&Digest, u64)> {
@@ -99,7 +102,10 @@ impl Earlier {
 
     /// Takes the files away.
     pub(crate) fn remove(self) -> Result<(), BundleError> {
-        fs::remove_file(&self.partial).map_err(BundleError::io("remove", &self.partial))?;
-        fs::remove_file(&self.journal).map_err(BundleError::io("remove", &self.journal))
+        files::remove_all(&self.partial)
     }
+}
+
+fn move_file(from: &Path, to: &Path) -> Result<(), BundleError> {
+    fs::rename(from, to).map_err(BundleError::io("rename", from))
 }

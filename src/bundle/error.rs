@@ -90,6 +90,14 @@ pub enum BundleError {
         /// What is wrong with which.
         faults: Vec<VolumeFault>,
     },
+    /// More volumes than their names can count.
+    #[error("the bundle would be cut into {count} volumes, and their names count to 999")]
+    TooManyVolumes {
+        /// How many.
+        count: u64,
+        /// The length with which 999 are enough.
+        least: u64,
+    },
     /// A description of volumes that cannot be used.
     #[error("`{}` does not describe volumes: {why}", path.display())]
     Description {
@@ -124,6 +132,15 @@ pub enum BundleError {
     /// Content that this bundle was not made for.
     #[error("the bundle has no place for {0}")]
     Unknown(Digest),
+    /// A delta without the bundle that has the rest.
+    #[error("{0} is left out of the delta and in none of the bundles given with it")]
+    LeftOut(Digest),
+    /// A medium that keeps other bytes than it is given.
+    #[error("what is in `{}` gives back other bytes than it was given", folder.display())]
+    BadMedium {
+        /// The folder on it.
+        folder: PathBuf,
+    },
     /// Sealing was asked for too early.
     #[error("{0} layers are not complete yet")]
     Incomplete(usize),
@@ -161,8 +178,10 @@ impl Explain for BundleError {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
-            Self::Io { .. } | Self::NoSpace { .. } | Self::TooLarge { .. } => ErrorClass::Disk,
-            Self::Exists(_) | Self::NotAFile { .. } | Self::SeveralBundles { .. } => ErrorClass::Usage,
+            Self::BadMedium { .. } | Self::Io { .. } | Self::NoSpace { .. } | Self::TooLarge { .. } => ErrorClass::Disk,
+            Self::Exists(_) | Self::NotAFile { .. } | Self::SeveralBundles { .. } | Self::TooManyVolumes { .. } => {
+                ErrorClass::Usage
+            }
             Self::InUse(_) => ErrorClass::Locked,
             Self::NotABundle { .. } => ErrorClass::Input,
             Self::Volumes { faults, .. } if faults.iter().all(|fault| fault.problem.is_absence()) => {
@@ -173,7 +192,7 @@ impl Explain for BundleError {
             | Self::Volumes { .. }
             | Self::Description { .. }
             | Self::OtherDescription { .. } => ErrorClass::Integrity,
-            Self::NothingHere(_) => ErrorClass::NotFound,
+            Self::NothingHere(_) | Self::LeftOut(_) => ErrorClass::NotFound,
             Self::Lock { source, .. } => source.class(),
             Self::Unknown(_) | Self::Incomplete(_) => ErrorClass::Other,
         }
@@ -200,7 +219,13 @@ impl Explain for BundleError {
             Self::NotAFile { .. } => Some("name a file instead".into()),
             Self::InUse(_) => Some("wait for it to end, or name another file with `-o FILE`".into()),
             Self::NoSpace { .. } => Some("make room, or name another place with `-o FILE`".into()),
-            Self::TooLarge { .. } => Some("write it to ext4, XFS, NTFS or exFAT with `-o FILE`".into()),
+            Self::TooLarge { .. } => {
+                Some("cut it with `--volume-size fat32`, or write it to ext4, XFS, NTFS or exFAT with `-o FILE`".into())
+            }
+            Self::TooManyVolumes { least, .. } => {
+                Some(format!("choose a larger `--volume-size`: at least {}MiB", least.div_ceil(1 << 20)))
+            }
+            Self::BadMedium { .. } => Some("the medium is broken, or smaller than it says: take another one".into()),
             Self::NotABundle { .. } => Some("give the file that `octobundle pull -o` wrote".into()),
             Self::Unfinished(_) => Some("run the same `octobundle pull` again: it continues".into()),
             Self::Damaged { path, .. } => {
@@ -215,6 +240,7 @@ impl Explain for BundleError {
                 Some("name a folder that holds `NAME.tar`, or `NAME.tar.001` and the other volumes".into())
             }
             Self::Lock { source, .. } => source.help(),
+            Self::LeftOut(_) => Some("name the bundle that has it with `--base OLD`".into()),
             Self::Unknown(_) | Self::Incomplete(_) => None,
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use crate::bundle::error::BundleError;
+use crate::bundle::form::{Form, VolumeSize};
 use crate::bundle::layout::Layout;
 use crate::bundle::plain_file;
 use crate::oci::Digest;
@@ -26,35 +27,84 @@ pub(crate) struct Journal {
 /// What an earlier run claims: bytes from the start of each layer.
 pub(crate) type Claims = BTreeMap<Digest, u64>;
 
-fn first_line(layout: &Layout) -> String {
-    format!("octobundle journal v1 {} {}\n", layout.id(), layout.total())
+/// The line of a run that has begun to give volumes their names.
+const NAMING: &str = "naming";
+/// Longer first lines are not ours.
+const MAX_FIRST_LINE: u64 = 200;
+
+/// What a journal's first line says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Began {
+    /// The bundle's id.
+    pub(crate) id: Digest,
+    /// Its length in bytes.
+    pub(crate) length: u64,
+    /// What it is written as.
+    pub(crate) form: Form,
+}
+
+impl Began {
+    /// The beginning of a draft.
+    pub(crate) fn new(layout: &Layout, form: Form) -> Self {
+        Self { id: layout.id(), length: layout.total(), form }
+    }
+
+    fn to_line(self) -> String {
+        let volumes = match self.form {
+            Form::OneFile => String::new(),
+            Form::Volumes(size) => format!(" {}", size.bytes()),
+        };
+        format!("octobundle journal v1 {} {}{volumes}\n", self.id, self.length)
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("octobundle journal v1 ")?.split(' ');
+        let (id, length) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let form = match words.next() {
+            None => Form::OneFile,
+            Some(size) => Form::Volumes(VolumeSize::new(size.parse().ok()?)?),
+        };
+        words.next().is_none().then_some(Self { id, length, form })
+    }
 }
 
 impl Journal {
-    /// Begins a journal for `layout`, forgetting what stood there.
-    pub(crate) fn create(path: &Path, layout: &Layout) -> Result<Self, BundleError> {
+    /// Begins a journal, forgetting what stood there.
+    pub(crate) fn create(path: &Path, began: Began) -> Result<Self, BundleError> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(true);
         let mut file = plain_file::open(&mut options, "create the journal", path)?;
-        file.write_all(first_line(layout).as_bytes()).map_err(BundleError::io("write the journal", path))?;
+        file.write_all(began.to_line().as_bytes()).map_err(BundleError::io("write the journal", path))?;
         Self::append_to(path)
     }
 
-    /// Continues the journal of an earlier run, if there is one for exactly this layout.
-    pub(crate) fn resume(path: &Path, layout: &Layout) -> Result<Option<(Self, Claims)>, BundleError> {
-        let file = match plain_file::open(OpenOptions::new().read(true), "open the journal", path) {
-            Err(BundleError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened?,
+    /// Continues the journal of an earlier run, if there is one for exactly this bundle in this form.
+    pub(crate) fn resume(path: &Path, began: Began) -> Result<Option<(Self, Claims)>, BundleError> {
+        let Some(text) = read(path, MAX_JOURNAL)? else {
+            return Ok(None);
         };
-        let mut bytes = Vec::new();
-        file.take(MAX_JOURNAL).read_to_end(&mut bytes).map_err(BundleError::io("read the journal", path))?;
-        let text = String::from_utf8_lossy(&bytes);
-        let Some(lines) = text.strip_prefix(&first_line(layout)) else {
+        let Some(lines) = text.strip_prefix(&began.to_line()) else {
             return Ok(None);
         };
         // A line that a kill cut in half does not parse, or claims less than it should; both are harmless.
         let claims = lines.lines().filter_map(parse_line).collect();
         Ok(Some((Self::append_to(path)?, claims)))
+    }
+
+    /// What the journal there was begun for.
+    pub(crate) fn began(path: &Path) -> Option<Began> {
+        Began::parse(read(path, MAX_FIRST_LINE).ok()??.split_once('\n')?.0)
+    }
+
+    /// What the journal there was begun for, if its run has begun to give volumes their names.
+    pub(crate) fn naming(path: &Path) -> Option<Began> {
+        let text = read(path, MAX_JOURNAL).ok()??;
+        text.lines().any(|line| line == NAMING).then(|| Self::began(path)).flatten()
+    }
+
+    /// Says that volumes get their names from now on.
+    pub(crate) fn names(&self) -> Result<(), BundleError> {
+        self.append(&format!("\n{NAMING}\n"))
     }
 
     fn append_to(path: &Path) -> Result<Self, BundleError> {
@@ -64,11 +114,25 @@ impl Journal {
 
     /// Claims that a layer is on disk up to `position`; the last claim counts.
     pub(crate) fn claim(&self, digest: &Digest, position: u64) -> Result<(), BundleError> {
-        let mut file = self.file.lock().expect("no writer panics while it holds the journal");
         // A newline first, so that a torn line of a killed run cannot swallow this one.
-        let line = format!("\n{} {position}\n", digest.hex());
+        self.append(&format!("\n{} {position}\n", digest.hex()))
+    }
+
+    fn append(&self, line: &str) -> Result<(), BundleError> {
+        let mut file = self.file.lock().expect("no writer panics while it holds the journal");
         file.write_all(line.as_bytes()).map_err(BundleError::io("write the journal", &self.path))
     }
+}
+
+/// The first bytes of a journal, if there is one.
+fn read(path: &Path, limit: u64) -> Result<Option<String>, BundleError> {
+    let file = match plain_file::open(OpenOptions::new().read(true), "open the journal", path) {
+        Err(BundleError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(BundleError::io("read the journal", path))?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn parse_line(line: &str) -> Option<(Digest, u64)> {

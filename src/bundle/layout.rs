@@ -10,12 +10,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::header::{BLOCK, Block, TRAILER, header, padding};
+use crate::bundle::readme::readme;
 use crate::bundle::stand_in::stand_in;
-use crate::images::{Lock, LockError, LockedContent, LockedImage, LockedPlatform};
+use crate::images::{Base, Lock, LockError, LockedContent, LockedImage, LockedPlatform};
 use crate::oci::{Digest, MediaType, Platform};
 
-/// The `format` of bundles that this version writes and reads.
+/// The `format` of complete bundles that this version writes and reads.
 pub(crate) const FORMAT: &str = "octobundle/bundle/v1";
+/// The `format` of bundles without the layers that an older one has. A name of its own, so that a version that knows
+/// only complete bundles refuses it.
+pub(crate) const DELTA_FORMAT: &str = "octobundle/delta/v1";
 
 /// The longest member before the blobs. A bundle of 1,000 images of 60 layers has a lock of about 10 MiB; larger ones are
 /// neither written nor read.
@@ -105,6 +109,8 @@ impl Member {
 #[derive(Debug, Clone)]
 pub struct Layout {
     lock: Lock,
+    /// What a delta builds on; a complete bundle builds on nothing.
+    base: Option<Base>,
     members: Vec<Member>,
     /// How many of `members` are documents or stand before them; the rest are layers.
     small: usize,
@@ -117,36 +123,64 @@ pub struct Layout {
 /// The text of `octobundle.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Octobundle<L> {
+struct Octobundle<L, B> {
     format: String,
     lock: L,
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    base: Option<B>,
+}
+
+fn none<B>() -> Option<B> {
+    None
+}
+
+/// What `octobundle.json` says: all else in a bundle but blobs and `README.txt` follows from it.
+#[derive(Debug, Clone)]
+pub(crate) struct Contents {
+    /// The whole set.
+    pub(crate) lock: Lock,
+    /// What a delta of it builds on.
+    pub(crate) base: Option<Base>,
 }
 
 impl Layout {
     /// Lays out a bundle of what `lock` names. Documents come before layers and go by digest; layers go by size, the
     /// largest first, so that side-by-side downloads end together, then by digest.
     pub fn new(lock: Lock) -> Result<Self, LockError> {
-        let readme = Bytes::from(readme(&lock));
-        Self::with_readme(lock, readme)
+        Self::of(Contents { lock, base: None })
+    }
+
+    /// Lays out what `lock` names without the layers that `base` has.
+    pub fn delta(lock: Lock, base: Base) -> Result<Self, LockError> {
+        Self::of(Contents { lock, base: Some(base) })
+    }
+
+    fn of(contents: Contents) -> Result<Self, LockError> {
+        let readme = Bytes::from(readme(&contents));
+        Self::with_readme(contents, readme)
     }
 
     /// Lays out a bundle around a `README.txt` that is there already: its words may change between versions.
-    pub(crate) fn with_readme(lock: Lock, readme: Bytes) -> Result<Self, LockError> {
+    pub(crate) fn with_readme(contents: Contents, readme: Bytes) -> Result<Self, LockError> {
+        let Contents { lock, base } = &contents;
         lock.check()?;
+        base.as_ref().map_or(Ok(()), |base| base.check(lock))?;
         let mut documents = lock.documents().into_values().map(|content| (content.digest, content.clone())).collect();
-        let stand_ins = add_stand_ins(&lock, &mut documents);
+        let stand_ins = add_stand_ins(lock, &mut documents);
         // A layer may be a stand-in of another image: then it is here already.
         let layers = lock.layers().into_values().filter(|layer| !documents.contains_key(&layer.digest));
-        let mut layers: Vec<LockedContent> = layers.cloned().collect();
+        let kept = layers.filter(|layer| !base.as_ref().is_some_and(|base| base.leaves_out(&layer.digest)));
+        let mut layers: Vec<LockedContent> = kept.cloned().collect();
         layers.sort_by(|a, b| b.size.cmp(&a.size).then(a.digest.cmp(&b.digest)));
         let small = MemberPath::HEAD.len() + documents.len();
         let blobs: Vec<LockedContent> = documents.into_values().chain(layers).collect();
 
+        let whole: Vec<&LockedImage> = whole_images(&contents).collect();
         let mut head = BTreeMap::from([
             (MemberPath::OciLayout, Bytes::from_static(br#"{"imageLayoutVersion":"1.0.0"}"#)),
-            (MemberPath::Index, index_json(&lock).into()),
-            (MemberPath::DockerManifest, docker_manifest(&lock).into()),
-            (MemberPath::Octobundle, octobundle_json(&lock).into()),
+            (MemberPath::Index, index_json(&whole).into()),
+            (MemberPath::DockerManifest, docker_manifest(&whole).into()),
+            (MemberPath::Octobundle, octobundle_json(&contents).into()),
             (MemberPath::Readme, readme),
         ]);
         head.insert(MemberPath::Checksums, checksums(&head, &blobs).into());
@@ -172,12 +206,18 @@ impl Layout {
                 _ => None,
             })
             .collect();
-        Ok(Self { lock, members, small, head, stand_ins, by_digest, total: at + TRAILER })
+        let Contents { lock, base } = contents;
+        Ok(Self { lock, base, members, small, head, stand_ins, by_digest, total: at + TRAILER })
     }
 
     /// The lock it was made from.
     pub fn lock(&self) -> &Lock {
         &self.lock
+    }
+
+    /// What it builds on, if it is a delta.
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_ref()
     }
 
     /// The length of the file in bytes.
@@ -217,24 +257,36 @@ impl Layout {
 }
 
 /// Reads `octobundle.json`.
-pub(crate) fn parse_octobundle(text: &[u8]) -> Result<Lock, LockError> {
+pub(crate) fn parse_octobundle(text: &[u8]) -> Result<Contents, LockError> {
     #[derive(Deserialize)]
     struct JustFormat {
         format: String,
     }
     let form = |error: serde_json::Error| LockError::Form(error.to_string());
     let JustFormat { format } = serde_json::from_slice(text).map_err(form)?;
-    if format != FORMAT {
+    if format != FORMAT && format != DELTA_FORMAT {
         return Err(LockError::Schema(format));
     }
-    let Octobundle { lock, .. }: Octobundle<Box<serde_json::value::RawValue>> =
+    let Octobundle { lock, base, .. }: Octobundle<Box<serde_json::value::RawValue>, Base> =
         serde_json::from_slice(text).map_err(form)?;
-    Lock::parse(lock.get().as_bytes())
+    if base.is_some() != (format == DELTA_FORMAT) {
+        return Err(LockError::Form(format!("`base` and the format `{format}` do not go together")));
+    }
+    Ok(Contents { lock: Lock::parse(lock.get().as_bytes())?, base })
 }
 
-fn octobundle_json(lock: &Lock) -> String {
-    let document = Octobundle { format: FORMAT.to_owned(), lock };
+fn octobundle_json(contents: &Contents) -> String {
+    let Contents { lock, base } = contents;
+    let format = if base.is_some() { DELTA_FORMAT } else { FORMAT }.to_owned();
+    let document = Octobundle { format, lock, base: base.as_ref() };
     serde_json::to_string_pretty(&document).expect("a lock holds only text, numbers and lists") + "\n"
+}
+
+/// The images that programs which know nothing of deltas may be shown: those of which nothing is left out. Of a list
+/// with others they would load some and then stop in the middle.
+fn whole_images(contents: &Contents) -> impl Iterator<Item = &LockedImage> {
+    let cut = |image: &LockedImage| contents.base.as_ref().is_some_and(|base| base.cuts(image));
+    contents.lock.images.iter().filter(move |image| !cut(image))
 }
 
 /// Adds the indexes that stand in for images in Docker's types, and gives their content.
@@ -260,7 +312,7 @@ fn checksums(head: &BTreeMap<MemberPath, Bytes>, blobs: &[LockedContent]) -> Str
 }
 
 /// The OCI index: one entry an image, under its full name as containerd, skopeo and podman look for it.
-fn index_json(lock: &Lock) -> Vec<u8> {
+fn index_json(images: &[&LockedImage]) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Index<'a> {
@@ -277,7 +329,7 @@ fn index_json(lock: &Lock) -> Vec<u8> {
         annotations: BTreeMap<&'a str, String>,
     }
     let mut manifests = Vec::new();
-    for image in &lock.images {
+    for image in images {
         let name = image.name.without_digest().to_string();
         if let Some((content, _)) = stand_in(image) {
             // Under the image's name containerd would drop it for the image, at times before it has unpacked it.
@@ -308,7 +360,7 @@ fn index_json(lock: &Lock) -> Vec<u8> {
 }
 
 /// The docker-archive index. It can list one platform a name: `linux/amd64` where there is one.
-fn docker_manifest(lock: &Lock) -> Vec<u8> {
+fn docker_manifest(images: &[&LockedImage]) -> Vec<u8> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Entry {
@@ -317,7 +369,7 @@ fn docker_manifest(lock: &Lock) -> Vec<u8> {
         layers: Vec<String>,
     }
     let blob = |content: &LockedContent| MemberPath::Blob(content.digest).to_string();
-    let entry = |image: &LockedImage| {
+    let entry = |image: &&LockedImage| {
         let chosen = docker_platform(image)?;
         let tagged = image.name.tag().map(|_| image.name.without_digest().to_string());
         Some(Entry {
@@ -326,7 +378,7 @@ fn docker_manifest(lock: &Lock) -> Vec<u8> {
             layers: chosen.layers.iter().map(blob).collect(),
         })
     };
-    let entries: Vec<Entry> = lock.images.iter().filter_map(entry).collect();
+    let entries: Vec<Entry> = images.iter().filter_map(entry).collect();
     serde_json::to_vec(&entries).expect("the list holds only text")
 }
 
@@ -347,39 +399,14 @@ pub fn docker_platform(image: &LockedImage) -> Option<&LockedPlatform> {
     runnable.find(|platform| platform.platform.as_ref() == Some(&usual)).or(first)
 }
 
-fn readme(lock: &Lock) -> String {
-    let mut names = String::new();
-    for image in &lock.images {
-        writeln!(names, "  {}", image.name).expect("a String takes any text");
-    }
-    format!(
-        "\
-{title}
-
-This tar holds the container images of {release}. It was made by octobundle.
-
-Images:
-{names}
-With octobundle (FILE is this tar):
-  octobundle verify FILE
-  octobundle push FILE --registry HOST:PORT/PATH
-  octobundle load FILE
-
-Without it:
-  mkdir FOLDER && tar -xf FILE -C FOLDER && cd FOLDER && sha256sum -c SHA256SUMS
-  docker load -i FILE
-  podman load -i FILE
-  skopeo copy oci-archive:FILE:NAME docker://HOST:PORT/PATH:TAG
-",
-        title = lock.title,
-        release = lock.release,
-    )
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::images::LOCK_SCHEMA;
+    use crate::images::{Held, LOCK_SCHEMA, LeftOut};
 
     fn lock() -> Lock {
         let content =
@@ -402,6 +429,88 @@ mod tests {
         assert!(Layout::new(lock.clone()).is_ok());
         lock.title = "x".repeat(usize::try_from(MAX_HEAD_MEMBER).unwrap());
         assert!(matches!(Layout::new(lock), Err(LockError::TooLong)));
+    }
+
+    #[test]
+    fn a_format_and_a_base_that_do_not_go_together_are_refused() {
+        let lock = lock();
+        let base = Held::of_lock(&lock).base_for(&lock);
+        let text = |contents: &Contents| octobundle_json(contents);
+        let complete = text(&Contents { lock: lock.clone(), base: None });
+        let delta = text(&Contents { lock: lock.clone(), base: Some(base.clone()) });
+        assert!(parse_octobundle(complete.as_bytes()).unwrap().base.is_none());
+        assert_eq!(parse_octobundle(delta.as_bytes()).unwrap().base, Some(base));
+        for (text, format, other) in [(complete, FORMAT, DELTA_FORMAT), (delta, DELTA_FORMAT, FORMAT)] {
+            let error = parse_octobundle(text.replace(format, other).as_bytes()).unwrap_err();
+            assert!(matches!(&error, LockError::Form(text) if text.contains("do not go together")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_base_that_leaves_out_anything_but_layers_in_order_is_refused() {
+        let mut lock = lock();
+        let second = LockedContent { digest: Digest::of(b"second"), ..lock.images[0].platforms[0].layers[0].clone() };
+        lock.images[0].platforms[0].layers.push(second);
+        let base = Held::of_lock(&lock).base_for(&lock);
+        let left_out = base.left_out.clone();
+        assert_eq!(left_out.len(), 2);
+        let config = LeftOut { digest: Digest::of(b"config"), held_in: BTreeSet::new() };
+        let [first, second] = [left_out[0].clone(), left_out[1].clone()];
+        for wrong in [vec![second.clone(), first.clone()], vec![first.clone(), first], vec![config]] {
+            let laid_out = Layout::delta(lock.clone(), Base { left_out: wrong.clone(), ..base.clone() });
+            assert!(matches!(laid_out, Err(LockError::LeftOut(_))), "{wrong:?}");
+        }
+        for name in [String::new(), "a\nb".into(), "x".repeat(1025)] {
+            let laid_out = Layout::delta(lock.clone(), Base { name: name.clone(), ..base.clone() });
+            assert!(matches!(laid_out, Err(LockError::BaseName)), "{name:?}");
+        }
+        assert!(Layout::delta(lock, base).is_ok());
+    }
+
+    /// A set of images, each made of layers from one pool, so that they share some.
+    fn locks() -> impl Strategy<Value = Lock> {
+        let layers = || proptest::collection::btree_set(0..8u8, 0..5);
+        proptest::collection::btree_map(0..5u8, layers(), 0..4).prop_map(|images| {
+            let template = lock();
+            let image = |(name, layers): (u8, BTreeSet<u8>)| {
+                let mut image = template.images[0].clone();
+                let content = |seed: &[u8]| {
+                    let (media_type, digest) = ("c".into(), Digest::of(seed));
+                    LockedContent { media_type, digest, size: u64::from(seed[0]) * 600 }
+                };
+                let made_of: Vec<u8> = std::iter::once(name).chain(layers.iter().copied()).collect();
+                image.name = format!("reg.test/{name}:1").parse().unwrap();
+                let platform = &mut image.platforms[0];
+                platform.config = content(&[&[100], made_of.as_slice()].concat());
+                platform.manifest = content(&[&[101], made_of.as_slice()].concat());
+                platform.layers = layers.iter().map(|layer| content(&[*layer])).collect();
+                image.root = platform.manifest.clone();
+                image
+            };
+            let images = images.into_iter().map(image).collect();
+            Lock { images, ..template.clone() }
+        })
+    }
+
+    fn blobs(layout: &Layout) -> BTreeSet<MemberPath> {
+        layout.members()[MemberPath::HEAD.len()..].iter().map(|member| member.path).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn a_delta_is_the_full_bundle_less_the_layers_of_its_base(old in locks(), new in locks()) {
+            let (base, full) = (Layout::new(old.clone()).unwrap(), Layout::new(new.clone()).unwrap());
+            let delta = Layout::delta(new.clone(), Held::of_lock(&old).base_for(&new)).unwrap();
+            let both: BTreeSet<MemberPath> = blobs(&delta).union(&blobs(&base)).copied().collect();
+            prop_assert!(both.is_superset(&blobs(&full)));
+            let had = blobs(&base);
+            let layers = |layout: &Layout| layout.layers().iter().map(|layer| layer.path).collect::<BTreeSet<_>>();
+            let left: BTreeSet<MemberPath> = layers(&full).difference(&had).copied().collect();
+            prop_assert_eq!(layers(&delta), left);
+            let documents = |layout: &Layout| &blobs(layout) - &layers(layout);
+            prop_assert_eq!(documents(&delta), documents(&full));
+        }
     }
 
     #[test]

@@ -158,6 +158,12 @@ impl Looked {
             };
             let path = if folder == Path::new(".") { PathBuf::from(&name) } else { entry.path() };
             let named = self.files.iter().any(|file| file.path == path);
+            // What a pull has so far has numbers behind its name, too.
+            if parse_volume_name(&name)
+                .is_some_and(|(base, _)| base.ends_with(".partial") || base.ends_with(".partial.old"))
+            {
+                continue;
+            }
             if metadata.is_file() && !named {
                 found.push(Candidate { path, name, length: metadata.len(), named: false });
             }
@@ -230,10 +236,15 @@ impl Looked {
             let names = found.keys().map(|name| format!("`{name}`")).collect();
             return Err(BundleError::SeveralBundles { place: place.shown().to_owned(), names });
         }
-        match found.into_values().next() {
-            Some(only) => Ok(only),
-            None if place.shown().is_dir() => Err(BundleError::NothingHere(place.shown().to_owned())),
-            None => Err(BundleError::io("open", place.shown())(io::ErrorKind::NotFound.into())),
+        let begun = self.files.iter().find_map(|file| {
+            let base = file.name.strip_suffix(".partial.journal")?;
+            self.is_wanted(base).then(|| file.path.with_file_name(base))
+        });
+        match (found.into_values().next(), begun) {
+            (Some(only), _) => Ok(only),
+            (None, Some(output)) => Err(BundleError::Unfinished(output)),
+            (None, None) if place.shown().is_dir() => Err(BundleError::NothingHere(place.shown().to_owned())),
+            (None, None) => Err(BundleError::io("open", place.shown())(io::ErrorKind::NotFound.into())),
         }
     }
 }

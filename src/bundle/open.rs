@@ -76,6 +76,12 @@ impl Bundle {
         &self.layout
     }
 
+    /// Its `SHA256SUMS`, which covers every other member: what signatures sign. All that is read of this bundle is
+    /// compared with it or with what follows from it.
+    pub fn checksums(&self) -> &Bytes {
+        self.layout.head(MemberPath::Checksums)
+    }
+
     /// A document, compared with its digest.
     pub fn read_document(&self, digest: &Digest) -> Result<Bytes, BundleError> {
         let member = self.layout.blob(digest).ok_or(BundleError::Unknown(*digest))?;
@@ -94,8 +100,8 @@ impl Bundle {
 pub(crate) fn read_layout(opened: &BundleBytes) -> Result<Layout, BundleError> {
     let head = read_head(opened)?;
     let unusable = |source| BundleError::Lock { path: opened.path().to_owned(), source };
-    let lock = parse_octobundle(&head[&MemberPath::Octobundle]).map_err(unusable)?;
-    let layout = Layout::with_readme(lock, head[&MemberPath::Readme].clone()).map_err(unusable)?;
+    let contents = parse_octobundle(&head[&MemberPath::Octobundle]).map_err(unusable)?;
+    let layout = Layout::with_readme(contents, head[&MemberPath::Readme].clone()).map_err(unusable)?;
     match MemberPath::HEAD.iter().find(|path| head[path] != layout.head(**path)) {
         Some(path) => Err(opened.damaged(format!("`{path}` does not agree with `octobundle.json`"))),
         None => Ok(layout),

@@ -1,15 +1,15 @@
-//! The SHA-256 of the whole file, taken while it is still being written.
+//! The SHA-256 of the whole file, or of each volume, taken while it is still being written.
 //!
 //! A thread follows the writers: it hashes what is complete from the start of the file, and inside the layer it has
 //! reached, what is already there. Nothing is left to read when the last layer ends.
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 
+use crate::bundle::bytes::BundleBytes;
+use crate::bundle::error::BundleError;
 use crate::bundle::layout::{Layout, Member};
-use crate::content::read_exact_at;
 use crate::oci::{Digest, Hasher};
 
 /// Bytes read at once; also how far behind the writers the thread may be before it wakes.
@@ -101,26 +101,25 @@ impl Marks {
 /// The thread that follows.
 pub(crate) struct RunningSum {
     marks: Arc<Marks>,
-    thread: Option<JoinHandle<io::Result<Option<Digest>>>>,
+    thread: Option<JoinHandle<Result<Option<Vec<Digest>>, BundleError>>>,
 }
 
 impl RunningSum {
     /// Begins to follow. Everything before the first layer's content, and all headers, must be on disk.
-    pub(crate) fn follow(file: Arc<File>, layout: &Layout, marks: Arc<Marks>) -> io::Result<Self> {
+    pub(crate) fn follow(bytes: BundleBytes, layout: &Layout, marks: Arc<Marks>) -> io::Result<Self> {
         let layers = layout.layers().to_vec();
-        let total = layout.total();
         let watched = marks.clone();
-        let follow = move || Follower::new(&file, &watched).run(&layers, total);
+        let follow = move || Follower::new(&bytes, &watched).run(&layers);
         let thread = thread::Builder::new().name("running-sum".into()).spawn(follow)?;
         Ok(Self { marks, thread: Some(thread) })
     }
 
-    /// The digest of the whole file; waits for what is left of it. Every layer must be complete.
-    pub(crate) fn finish(mut self) -> io::Result<Digest> {
+    /// The digest of each file of the bundle; waits for what is left. Every layer must be complete.
+    pub(crate) fn finish(mut self) -> Result<Vec<Digest>, BundleError> {
         let thread = self.thread.take().expect("it is taken only here and in drop");
         match thread.join() {
-            Ok(result) => result.map(|digest| digest.expect("it is given up only in drop")),
-            Err(_) => Err(io::Error::other("the thread that hashes the file panicked")),
+            Ok(result) => result.map(|digests| digests.expect("it is given up only in drop")),
+            Err(_) => unreachable!("hashing does not panic"),
         }
     }
 }
@@ -136,40 +135,55 @@ impl Drop for RunningSum {
 }
 
 struct Follower<'a> {
-    file: &'a File,
+    bytes: &'a BundleBytes,
     marks: &'a Marks,
-    hasher: Hasher,
+    taken: Taken,
+    /// Where each file ends.
+    ends: Vec<u64>,
     buffer: Vec<u8>,
 }
 
+/// What was hashed so far.
+#[derive(Clone)]
+struct Taken {
+    /// Bytes from the start of the bundle.
+    at: u64,
+    /// The digests of the files that were passed.
+    done: Vec<Digest>,
+    /// The file that was reached.
+    hasher: Hasher,
+}
+
 impl<'a> Follower<'a> {
-    fn new(file: &'a File, marks: &'a Marks) -> Self {
-        Self { file, marks, hasher: Hasher::new(), buffer: vec![0; usize::try_from(CHUNK).expect("it is small")] }
+    fn new(bytes: &'a BundleBytes, marks: &'a Marks) -> Self {
+        let ends = bytes.pieces().iter().map(|piece| piece.range().end).collect();
+        let buffer = vec![0; usize::try_from(CHUNK).expect("it is small")];
+        Self { bytes, marks, taken: Taken { at: 0, done: Vec::new(), hasher: Hasher::new() }, ends, buffer }
     }
 
-    fn run(mut self, layers: &[Member], total: u64) -> io::Result<Option<Digest>> {
+    fn run(mut self, layers: &[Member]) -> Result<Option<Vec<Digest>>, BundleError> {
         for (index, layer) in layers.iter().enumerate() {
             self.take_until(layer.start())?;
             if !self.take_layer(index, layer)? {
                 return Ok(None);
             }
         }
-        self.take_until(total)?;
-        Ok(Some(self.hasher.digest()))
+        self.take_until(self.bytes.length())?;
+        Ok(Some(self.taken.done))
     }
 
     /// Hashes a layer's content while it grows; false when the draft was given up.
-    fn take_layer(&mut self, index: usize, layer: &Member) -> io::Result<bool> {
-        let before = self.hasher.clone();
+    fn take_layer(&mut self, index: usize, layer: &Member) -> Result<bool, BundleError> {
+        let before = self.taken.clone();
         let mut restarts = 0;
         loop {
-            let at = self.hasher.length() - layer.start();
+            let at = self.taken.at - layer.start();
             let Some(mark) = self.marks.wait(index, at, restarts) else {
                 return Ok(false);
             };
             if mark.restarts != restarts {
                 restarts = mark.restarts;
-                self.hasher = before.clone();
+                self.taken = before.clone();
             } else if at == layer.size && mark.complete {
                 return Ok(true);
             } else {
@@ -179,13 +193,19 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Hashes up to a position in the file.
-    fn take_until(&mut self, position: u64) -> io::Result<()> {
-        while self.hasher.length() < position {
-            let at = self.hasher.length();
-            let length = usize::try_from((position - at).min(CHUNK)).expect("a chunk is small");
-            read_exact_at(self.file, &mut self.buffer[..length], at)?;
-            self.hasher.update(&self.buffer[..length]);
+    /// Hashes up to a position in the bundle. Where a file ends its digest is kept and the next one's begins.
+    fn take_until(&mut self, position: u64) -> Result<(), BundleError> {
+        while self.taken.at < position {
+            let end = self.ends[self.taken.done.len()];
+            let length = (position.min(end) - self.taken.at).min(CHUNK);
+            let piece = &mut self.buffer[..usize::try_from(length).expect("a chunk is small")];
+            self.bytes.read_exact_at(piece, self.taken.at)?;
+            self.taken.hasher.update(piece);
+            self.taken.at += length;
+            if self.taken.at == end {
+                let hasher = std::mem::replace(&mut self.taken.hasher, Hasher::new());
+                self.taken.done.push(hasher.digest());
+            }
         }
         Ok(())
     }

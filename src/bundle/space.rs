@@ -4,29 +4,38 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::content::folder_of;
 
 /// FAT32's largest file, 4 GiB less one byte.
 const FAT_LIMIT: u64 = u32::MAX as u64;
 
-/// Makes sure that `file` can grow to `size`, and takes the space where the file system allows it.
-pub(crate) fn reserve(file: &File, path: &Path, size: u64) -> Result<(), BundleError> {
-    check_limits(file, size)?;
-    let held = held_bytes(file).map_err(BundleError::io("look at", path))?;
-    let needed = size.saturating_sub(held);
-    let folder = folder_of(path);
-    if let Some(free) = free_bytes(file).filter(|free| *free < needed) {
-        return Err(BundleError::NoSpace { folder: folder.to_owned(), needed, free });
+/// Makes sure that the files of a draft can grow to their lengths, and takes the space where the file system allows it.
+/// All of them are looked at before any takes room.
+pub(crate) fn reserve(bytes: &BundleBytes) -> Result<(), BundleError> {
+    let mut needed = 0;
+    for piece in bytes.pieces() {
+        let file = piece.file()?;
+        check_limits(file, piece.length)?;
+        let held = held_bytes(file).map_err(BundleError::io("look at", &piece.path))?;
+        needed += piece.length.saturating_sub(held);
     }
-    match allocate(file, size) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-            let free = free_bytes(file).unwrap_or_default();
-            Err(BundleError::NoSpace { folder: folder.to_owned(), needed, free })
+    let short = |free| BundleError::NoSpace { folder: folder_of(bytes.path()).to_owned(), needed, free };
+    let first = bytes.pieces()[0].file()?;
+    if let Some(free) = free_bytes(first).filter(|free| *free < needed) {
+        return Err(short(free));
+    }
+    for piece in bytes.pieces() {
+        match allocate(piece.file()?, piece.length) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                return Err(short(free_bytes(first).unwrap_or_default()));
+            }
+            Err(error) => return Err(BundleError::io("reserve space for", &piece.path)(error)),
         }
-        Err(error) => Err(BundleError::io("reserve space for", path)(error)),
     }
+    Ok(())
 }
 
 /// Bytes that are free for this user in `folder`; none where the system does not tell.

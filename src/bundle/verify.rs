@@ -14,7 +14,7 @@ use crate::bundle::error::BundleError;
 use crate::bundle::header::{BLOCK, TRAILER, padding};
 use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, Member, MemberPath, parse_octobundle};
 use crate::bundle::place::BundlePlace;
-use crate::images::Lock;
+use crate::images::{Base, Lock};
 use crate::oci::{Digest, Hasher, ImageRef};
 use crate::progress::{Arrival, Event, Phase, Progress};
 
@@ -74,10 +74,16 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// What it holds, as far as that could be read.
     pub lock: Option<Lock>,
+    /// What it builds on, if it is a delta and that could be read.
+    pub base: Option<Base>,
     /// Bytes read.
     pub bytes: u64,
     /// The volumes that it was read from, with their places in the bundle; empty if it is one file.
     pub volumes: Vec<(PathBuf, Range<u64>)>,
+    /// Its `SHA256SUMS` as it was read, if nothing is wrong: what signatures sign.
+    pub checksums: Option<Bytes>,
+    /// The bundle's name: the file, or what its volumes have in common.
+    pub path: PathBuf,
 }
 
 /// Reads every byte on `threads` threads. Only failing to look is an error.
@@ -105,12 +111,17 @@ pub(crate) fn verify_bytes(
         bytes,
     });
     let lock = layout.as_ref().map(Layout::lock);
-    let check = BlobCheck { opened, lock, total: layout.as_ref().map(Layout::total), progress };
+    let users = lock.map(Lock::users).unwrap_or_default();
+    let check = BlobCheck { opened, users, total: layout.as_ref().map(Layout::total), progress };
     findings.extend(check.all(&members, threads)?);
     findings.extend(check_end(opened, &members, layout.as_ref(), head.end)?);
     findings.sort_by_key(|finding| finding.from);
     let volumes = opened.volumes().into_iter().map(|(path, range)| (path.to_owned(), range)).collect();
-    Ok(Verdict { findings, lock: lock.cloned(), bytes: opened.length(), volumes })
+    let base = layout.as_ref().and_then(Layout::base).cloned();
+    let sound = layout.as_ref().filter(|_| findings.is_empty());
+    let checksums = sound.map(|layout| layout.head(MemberPath::Checksums).clone());
+    let path = opened.path().to_owned();
+    Ok(Verdict { findings, lock: lock.cloned(), base, bytes: opened.length(), volumes, checksums, path })
 }
 
 /// The members before the blobs, as far as they can be found.
@@ -182,7 +193,7 @@ impl Head {
     fn layout(&self, findings: &mut Vec<Finding>) -> Option<Layout> {
         let (member, text) = self.members.get(&MemberPath::Octobundle)?;
         let readme = self.members.get(&MemberPath::Readme).map(|(_, bytes)| bytes.clone()).unwrap_or_default();
-        match parse_octobundle(text).and_then(|lock| Layout::with_readme(lock, readme)) {
+        match parse_octobundle(text).and_then(|contents| Layout::with_readme(contents, readme)) {
             Ok(layout) => Some(layout),
             Err(error) => {
                 let problem = Problem::LockUnreadable(error.to_string());
@@ -242,7 +253,8 @@ fn walk_blobs(opened: &BundleBytes, from: u64, findings: &mut Vec<Finding>) -> R
 
 struct BlobCheck<'a> {
     opened: &'a BundleBytes,
-    lock: Option<&'a Lock>,
+    /// Which images need which blob; nobody knows where the lock cannot be read.
+    users: BTreeMap<Digest, Vec<&'a ImageRef>>,
     total: Option<u64>,
     progress: &'a dyn Progress,
 }
@@ -271,7 +283,7 @@ impl BlobCheck<'_> {
 
     fn one(&self, member: &Member, buffer: &mut [u8]) -> Result<Vec<Finding>, BundleError> {
         let MemberPath::Blob(expected) = member.path else { unreachable!("only blobs are checked here") };
-        let images = self.lock.map_or_else(Vec::new, |lock| lock.users_of(&expected).into_iter().cloned().collect());
+        let images: Vec<ImageRef> = self.users.get(&expected).into_iter().flatten().copied().cloned().collect();
         let mut findings = Vec::new();
         let mut add = |from, to, problem| {
             findings.push(Finding { member: Some(member.path), from, to, problem, images: images.clone() });

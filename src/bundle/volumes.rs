@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::bytes::{BundleBytes, Piece};
-use crate::bundle::description::{BEGINNING, DescribedVolume, Description, volume_name};
+use crate::bundle::description::{BEGINNING, DescribedVolume, Description, MOST_VOLUMES, volume_name};
 use crate::bundle::error::BundleError;
 use crate::bundle::layout::Layout;
 use crate::bundle::locate::{Candidate, Located, VolumeSet, locate};
@@ -220,16 +220,24 @@ fn by_structure(set: &VolumeSet) -> Result<BundleBytes, BundleError> {
         // What is wrong in the head is for `verify` to say, unless a volume is missing.
         return finish(set, slots);
     };
-    let count = usize::try_from(layout.total().div_ceil(size)).unwrap_or(usize::MAX);
+    // Volumes so short that their names could not count them are no cut of it: the first one says how long they are.
+    let first = sketch.pieces()[0].length.max(1);
+    let size = if layout.total().div_ceil(size) > MOST_VOLUMES { first } else { size };
+    let count = layout.total().div_ceil(size);
+    if count > MOST_VOLUMES {
+        return Err(sketch.damaged(format!("volumes of {size} bytes are no cut of {} bytes", layout.total())));
+    }
+    let count = usize::try_from(count).expect("it is small");
     let mut slots = Vec::new();
-    for number in 1..=count.max(highest) {
+    for number in 1..=count {
         let from = (number as u64 - 1) * size;
-        let slot = match numbered.get(&number) {
+        slots.push(match numbered.get(&number) {
             None => missing(set, named(number), size.min(layout.total() - from)),
-            Some(files) if number > count => extra(named(number), files[0], count),
             Some(files) => structural_slot(&named(number), files, &layout, from, size)?,
-        };
-        slots.push(slot);
+        });
+    }
+    for (number, files) in numbered.range(count + 1..) {
+        slots.push(extra(named(*number), files[0], count));
     }
     tell_apart(set, &layout, size, &mut slots)?;
     finish(set, slots)

@@ -70,7 +70,7 @@ impl<'a> Access<'a> {
         source: Option<&SourceArgs>,
         environment: &'a Environment,
     ) -> Result<Self, Failure> {
-        let file = config_file(args, environment)?;
+        let file = config_file(args.config.as_deref(), environment)?;
         let none = TransferArgs::default();
         let transfer = transfer.unwrap_or(&none);
         let (own, path) = (&environment.own, file.path.as_ref());
@@ -294,9 +294,10 @@ impl<'a> Access<'a> {
 }
 
 /// The configuration file that was named, or the usual one where it exists.
-fn config_file(args: &RegistryArgs, environment: &Environment) -> Result<ConfigFile, Failure> {
+/// The configuration file of a run: the one named by flag or variable, or the usual one if it is there.
+pub(crate) fn config_file(flag: Option<&Path>, environment: &Environment) -> Result<ConfigFile, Failure> {
     let home = environment.home.as_deref();
-    let named = args.config.clone().or_else(|| Some(PathBuf::from(&environment.own.config.as_ref()?.value)));
+    let named = flag.map(Path::to_owned).or_else(|| Some(PathBuf::from(&environment.own.config.as_ref()?.value)));
     if let Some(path) = named {
         return ConfigFile::read(&path, home);
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use octobundle::bundle::VolumeSize;
+
 /// A time, as in `10m` or `1h30m`; a bare number counts seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Span(pub(crate) Duration);
@@ -11,6 +13,14 @@ pub(crate) struct Span(pub(crate) Duration);
 /// Bytes a second, in decimal units as all sizes here; `MiB` and its like are binary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rate(pub(crate) u64);
+
+/// The length of volumes: that of a medium, or bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Volume(pub(crate) VolumeSize);
+
+/// Bytes, in the units of rates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
 
 const SPAN_UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
 /// Longer than anybody waits; keeps sums far from a clock's end.
@@ -66,24 +76,65 @@ impl FromStr for Rate {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("`{}` is no rate; write bytes a second as in `500k`, `20M` or `8MiB`", shown(text));
-        let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-        let count: u64 = text[..end].parse().map_err(|_| bad())?;
-        let unit = match text[end..].trim_end_matches("/s").trim_end_matches('B') {
-            "" => 1,
-            "k" | "K" => 1_000,
-            "M" => 1_000_000,
-            "G" => 1_000_000_000,
-            "Ki" => 1 << 10,
-            "Mi" => 1 << 20,
-            "Gi" => 1 << 30,
-            _ => return Err(bad()),
-        };
-        match count.checked_mul(unit) {
-            Some(0) => Err("a rate of 0 moves nothing; leave it out for no limit".into()),
-            Some(rate) => Ok(Self(rate)),
-            None => Err(bad()),
+        match bytes(text.trim_end_matches("/s")).ok_or_else(bad)? {
+            0 => Err("a rate of 0 moves nothing; leave it out for no limit".into()),
+            rate => Ok(Self(rate)),
         }
     }
+}
+
+impl FromStr for Volume {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let medium = match text {
+            "fat32" => Some(VolumeSize::FAT32),
+            "dvd" => Some(VolumeSize::DVD),
+            "bd" => Some(VolumeSize::BD),
+            "av" => Some(VolumeSize::AV),
+            "diode" => Some(VolumeSize::DIODE),
+            _ => None,
+        };
+        let bad = || {
+            format!(
+                "`{}` is no length of volumes; write `fat32`, `dvd`, `bd`, `av`, `diode`, or bytes as in `4G`, `700MiB`",
+                shown(text)
+            )
+        };
+        let size = match medium {
+            Some(size) => size,
+            None => VolumeSize::new(bytes(text).ok_or_else(bad)?).ok_or("volumes have at least 64KiB (65536 bytes)")?,
+        };
+        Ok(Self(size))
+    }
+}
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("`{}` is no size; write it as in `500M`, `20GB` or `64GiB`", shown(text));
+        bytes(text).map(Self).ok_or_else(bad)
+    }
+}
+
+/// A number with a decimal or binary unit.
+fn bytes(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let count: u64 = text[..end].parse().ok()?;
+    let unit = match text[end..].trim_end_matches('B') {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return None,
+    };
+    count.checked_mul(unit)
 }
 
 impl fmt::Display for Rate {
@@ -121,6 +172,25 @@ mod tests {
         for text in ["", "m", "10x", "1m2h", "1m1m", "-1s", "1.5h", "99999999999999999999", "10 m", "31d", "5ms", "1mé"]
         {
             assert!(text.parse::<Span>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn volumes_have_the_length_of_a_medium_or_so_many_bytes() {
+        for (text, bytes) in [
+            ("fat32", 4_294_967_295),
+            ("dvd", 4_294_965_248),
+            ("bd", 25_000_000_000),
+            ("av", 2_039_480_320),
+            ("diode", 1_073_741_824),
+            ("4G", 4_000_000_000),
+            ("700MiB", 734_003_200),
+            ("65536", 65_536),
+        ] {
+            assert_eq!(text.parse::<Volume>().unwrap().0.bytes(), bytes, "{text}");
+        }
+        for text in ["", "FAT32", "fat", "0", "64k", "65535", "1.9G", "-1", "18446744073709551615G", "4G/s"] {
+            assert!(text.parse::<Volume>().is_err(), "{text:?}");
         }
     }
 

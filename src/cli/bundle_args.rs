@@ -21,3 +21,18 @@ impl BundleArgs {
         BundlePlace::new(self.bundle.clone(), self.volumes_in.clone())
     }
 }
+
+/// The older bundles that a delta builds on.
+#[derive(clap::Args)]
+pub(crate) struct BaseArgs {
+    /// An older bundle that has what a delta leaves out, named as BUNDLE is; may be given several times
+    #[arg(long = "base", value_name = "OLD")]
+    bases: Vec<PathBuf>,
+}
+
+impl BaseArgs {
+    /// Their places.
+    pub(crate) fn places(&self) -> Vec<BundlePlace> {
+        self.bases.iter().map(BundlePlace::from).collect()
+    }
+}

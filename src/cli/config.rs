@@ -13,6 +13,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
 use crate::cli::settings::Variable;
 use crate::cli::sourced::{Origin, Sourced};
+use crate::cli::trust_args::{TrustArgs, Trusting, trusting};
 
 /// Show every setting and where it comes from.
 #[derive(clap::Args)]
@@ -37,7 +38,9 @@ default. The file (all of it may be left out; paths are relative to its folder):
   jobs = 8
   retry-for = \"10m\"
   max-wait = \"15m\"
-  limit-rate = \"20M\"")]
+  limit-rate = \"20M\"
+  [trust]
+  policy = \"policy.yaml\"              # or: keys = [\"anna.pub\", \"RWQ...\"], any of which is enough")]
 pub(crate) struct Args {
     #[command(flatten)]
     source: SourceArgs,
@@ -77,6 +80,7 @@ impl Args {
         settings.extend(self.logins(&access));
         settings.extend(self.other_files(context));
         settings.extend(registries(&access));
+        settings.extend(trusted(&access, context));
         let config_file = access.file.path.as_ref().map(|path| path.display().to_string());
         let text = text(config_file.as_deref(), context, &settings);
         context.output.result("config", Report { config_file, settings }, &text)?;
@@ -133,6 +137,22 @@ fn limits(access: &Access<'_>) -> Vec<Setting> {
         setting("max-wait", access.max_wait.clone().map(|span| span.to_string())),
         setting("limit-rate", rate.unwrap_or_else(|| Sourced::default("none".to_owned()))),
     ]
+}
+
+/// Whom the commands that use bundles trust.
+fn trusted(access: &Access<'_>, context: &Context) -> Vec<Setting> {
+    let name = |trusting: &Trusting| match trusting {
+        Trusting::Keys(_) => "trust",
+        Trusting::Policy(_) => "policy",
+    };
+    let found = trusting(&TrustArgs::default(), &access.file, &context.environment);
+    let found = found.map(|found| setting(name(&found.value), found.map(|trusting| trusting.to_string())));
+    let state = context.environment.accepted_file();
+    let state = state.map(|file| setting("accepted", Sourced::default(file.display().to_string())));
+    vec![found.unwrap_or_else(|| setting("trust", Sourced::default("nobody".to_owned())))]
+        .into_iter()
+        .chain(state)
+        .collect()
 }
 
 fn certificates(access: &Access<'_>, context: &Context) -> Vec<Setting> {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::manifest::closest;
 use octobundle::oci::Host;
+use octobundle::trust::PublicKey;
 use serde::Deserialize;
 use serde::de::{SeqAccess, Visitor};
 use toml::Spanned;
@@ -20,7 +21,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 const REGISTRY_KEYS: [&str; 8] =
     ["proxy", "ca", "cert", "key", "mirror", "trusted-realms", "plain-http", "insecure-tls"];
 const LIMIT_KEYS: [&str; 4] = ["jobs", "retry-for", "max-wait", "limit-rate"];
-const TABLES: [&str; 2] = ["registry", "limits"];
+const TRUST_KEYS: [&str; 2] = ["keys", "policy"];
+const TABLES: [&str; 3] = ["registry", "limits", "trust"];
 
 /// A value with its line in the file, from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +41,16 @@ pub(crate) struct ConfigFile {
     pub(crate) retry_for: Option<Placed<Span>>,
     pub(crate) max_wait: Option<Placed<Span>>,
     pub(crate) limit_rate: Option<Placed<Rate>>,
+    /// Whom to trust, unless there is a policy.
+    pub(crate) trusted_keys: Option<Placed<Vec<TrustedKey>>>,
+    pub(crate) policy: Option<Placed<PathBuf>>,
+}
+
+/// A public key as it is named: by its line of base64 or by its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TrustedKey {
+    Line(PublicKey),
+    File(PathBuf),
 }
 
 /// What it says about one registry.
@@ -68,6 +80,15 @@ struct Wire {
     registry: BTreeMap<Spanned<String>, RegistryWire>,
     #[serde(default)]
     limits: LimitsWire,
+    #[serde(default)]
+    trust: TrustWire,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TrustWire {
+    keys: Option<Spanned<OneOrMany>>,
+    policy: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -150,7 +171,16 @@ impl Reader<'_> {
             retry_for: self.parsed(wire.limits.retry_for)?,
             max_wait: self.parsed(wire.limits.max_wait)?,
             limit_rate: self.parsed(wire.limits.limit_rate)?,
+            trusted_keys: wire
+                .trust
+                .keys
+                .map(|keys| self.place(keys, |OneOrMany(all)| all.iter().map(|one| self.trusted_key(one)).collect())),
+            policy: wire.trust.policy.map(|path| self.place(path, |path| self.file(&path))),
         };
+        if let (Some(keys), Some(_)) = (&file.trusted_keys, &file.policy) {
+            let what = format!("`keys` (line {}) and `policy` stand beside each other", keys.line);
+            return Err(self.wrong(0, &what, "a policy names its keys itself: leave `keys` out"));
+        }
         for (name, entry) in wire.registry {
             let offset = name.span().start;
             let host: Host = name.as_ref().parse().map_err(|error| {
@@ -213,6 +243,10 @@ impl Reader<'_> {
         }
     }
 
+    fn trusted_key(&self, text: &str) -> TrustedKey {
+        text.parse().map_or_else(|_| TrustedKey::File(self.file(text)), TrustedKey::Line)
+    }
+
     /// Line and column of an offset, both from 1.
     fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(self.text);
@@ -240,6 +274,8 @@ impl Reader<'_> {
             &REGISTRY_KEYS
         } else if error.message().contains("`limit-rate`") {
             &LIMIT_KEYS
+        } else if error.message().contains("`policy`") {
+            &TRUST_KEYS
         } else {
             &TABLES
         };

@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use clap::Subcommand;
 use octobundle::failure::{ErrorClass, Failure};
-use octobundle::oci::ImageRef;
 use octobundle::registry::{
     CertificateReport, Decision, HostReport, LoginAnswer, RateLimit, Registry, Resolved, TlsReport, Vouched,
 };
@@ -39,8 +38,9 @@ Examples:
   octobundle doctor --registry reg.corp:5000/tools
   octobundle doctor agent octoperf.tar --registry reg.corp:5000/tools --server-url https://octoperf.corp
 
-Nothing is fetched or sent, but by `doctor agent`, whose engine fetches the images. The exit code says whether the job
-would run: 0, or that of what is in the way."
+No layer is fetched and nothing is sent, but by `doctor agent`, whose engine fetches the images. With `-o` the images'
+documents are fetched, which tells the bundle's size. The exit code says whether the job would run: 0, or that of what is
+in the way."
 )]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -92,13 +92,11 @@ impl Args {
             let help = "name a release or manifest, a registry, or both: `octobundle doctor octoperf-9.2.0 --registry reg.corp:5000`";
             return Err(usage("there is nothing to look at", help));
         }
-        let images: Vec<ImageRef> = if self.release.is_empty() {
-            Vec::new()
-        } else {
-            self.release.image_set()?.images.into_iter().map(|image| image.name).collect()
-        };
+        let wanted = if self.release.is_empty() { None } else { Some(self.release.image_set()?) };
+        let images = wanted.iter().flat_map(|wanted| &wanted.images).map(|image| image.name.clone()).collect();
         Ok(DoctorRequest {
             images,
+            sized: wanted.filter(|_| self.output.is_some()),
             target: self.registry.as_ref().map(|registry| target(registry, false)).transpose()?,
             output: self.output.clone(),
             jobs: JOBS,
@@ -182,6 +180,8 @@ struct OutputJson {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     free_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needed_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -202,7 +202,11 @@ fn json(report: &DoctorReport) -> Json {
         would_run: report.verdict().is_none(),
         hosts: report.hosts.iter().map(host_json).collect(),
         images: report.images.iter().map(image_json).collect(),
-        output: output.map(|output| OutputJson { path: output.path.display().to_string(), free_bytes: output.free }),
+        output: output.map(|output| OutputJson {
+            path: output.path.display().to_string(),
+            free_bytes: output.free,
+            needed_bytes: output.needed,
+        }),
         problems: report.problems.iter().map(problem_json).collect(),
     }
 }
@@ -331,7 +335,8 @@ fn text(report: &DoctorReport) -> String {
     }
     if let Some(output) = &report.output {
         let free = output.free.map_or("unknown".to_owned(), size);
-        line(format!("output    {}: {free} free in its folder", output.path.display()));
+        let needed = output.needed.map_or_else(String::new, |needed| format!("{} needed, ", size(needed)));
+        line(format!("output    {}: {needed}{free} free in its folder", output.path.display()));
     }
     for problem in &report.problems {
         line(problem_text(problem));

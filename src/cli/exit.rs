@@ -9,9 +9,14 @@ pub(crate) enum Outcome {
     Done,
     /// It looked and found something wrong, or did part of the work; the report says what.
     Ended(ErrorClass),
+    /// It compared, and what it compared is not the same.
+    Differs,
     /// A signal stopped it; the exit code is 128 and the signal's number.
     Stopped(u8),
 }
+
+/// The exit code of a comparison that found differences.
+pub(crate) const DIFFERS: u8 = 13;
 
 /// The exit code of a failure's class.
 pub(crate) fn exit_code(class: ErrorClass) -> u8 {

@@ -9,20 +9,27 @@ use octobundle::workflow::{self, LoadReport, LoadRequest, LoadedImage};
 use serde::Serialize;
 
 use crate::cli::Context;
-use crate::cli::bundle_args::BundleArgs;
+use crate::cli::bundle_args::{BaseArgs, BundleArgs};
 use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
 use crate::cli::push::target;
+use crate::cli::trust_args::TrustArgs;
 
 /// Load a bundle's images into docker or podman on this host.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   octobundle load octoperf.tar
-  octobundle load octoperf.tar --engine podman --registry reg.corp:5000/tools")]
+  octobundle load octoperf.tar --engine podman --registry reg.corp:5000/tools
+  octobundle load update.tar --base octoperf.tar
+
+Volumes are sent to the engine as one stream. Without its socket, podman first copies such a stream into its own
+temporary folder.")]
 pub(crate) struct Args {
     #[command(flatten)]
     bundle: BundleArgs,
+    #[command(flatten)]
+    bases: BaseArgs,
     /// Which engine; `auto` takes the one that answers, docker first
     #[arg(long, value_enum, default_value_t = EngineName::Auto)]
     engine: EngineName,
@@ -32,6 +39,8 @@ pub(crate) struct Args {
     /// Keep the source's host as a part of the path
     #[arg(long, requires = "registry")]
     keep_host: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// An engine by name.
@@ -73,10 +82,12 @@ impl Args {
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let request = LoadRequest {
             bundle: self.bundle.place(),
+            bases: self.bases.places(),
             engine: self.engine.choice(),
             settings: context.environment.engines(),
             target: self.registry.as_ref().map(|registry| target(registry, self.keep_host)).transpose()?,
             threads: threads(),
+            trust: self.trust.settings(context, None)?,
         };
         let report = workflow::load(&request, &context.progress()).await?;
         context.finish_progress();

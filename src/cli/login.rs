@@ -1,6 +1,5 @@
 //! `octobundle login` and `octobundle logout`.
 
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +7,6 @@ use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::{Host, Repository};
 use octobundle::registry::{Credential, CredentialStore, Found, Kept, LoginAnswer, LoginFile, Registry, Secret};
 use serde::Serialize;
-use zeroize::Zeroizing;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job, SHORT_CONNECT};
@@ -17,9 +15,6 @@ use crate::cli::input::usage;
 use crate::cli::logins::{login_store, login_target};
 use crate::cli::prompt;
 use crate::cli::registry_args::RegistryArgs;
-
-/// Tokens of cloud registries have some kilobytes.
-const MAX_PASSWORD: u64 = 64 * 1024;
 
 /// Keep a login for a registry, where docker keeps it too
 #[derive(clap::Args)]
@@ -114,7 +109,7 @@ impl LoginArgs {
             None => return Err(usage("no user was named, and there is no terminal to ask on", help)),
         };
         let (password, origin) = match (self.password_stdin, somebody) {
-            (true, _) => (password_from_stdin()?, "standard input"),
+            (true, _) => (prompt::password_from_stdin()?, "standard input"),
             (false, true) => {
                 (prompt::ask_hidden(&format!("password or token of {user} (not shown): "))?, "the terminal")
             }
@@ -215,20 +210,6 @@ fn target_file(flag: Option<&Path>, context: &Context) -> Result<LoginFile, Fail
 
 fn parse_host(text: &str) -> Result<Host, Failure> {
     text.parse().map_err(|error| usage(format!("{error}"), "name the registry as in image names: `reg.corp:5000`"))
-}
-
-fn password_from_stdin() -> Result<Secret, Failure> {
-    let mut bytes = Zeroizing::new(Vec::new());
-    io::stdin().take(MAX_PASSWORD + 1).read_to_end(&mut bytes).map_err(|error| {
-        Failure::new(ErrorClass::Other, format!("failed to read the password from standard input: {error}"))
-    })?;
-    if bytes.len() as u64 > MAX_PASSWORD {
-        return Err(usage("the password from standard input is longer than 64 KiB", "check what is piped in"));
-    }
-    let text = std::str::from_utf8(&bytes)
-        .map_err(|_| usage("the password from standard input is not UTF-8 text", "check what is piped in"))?;
-    // Files and `echo` end with a line end that is no part of the password.
-    Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
 }
 
 /// Knows the login that is being tried, and no other.

@@ -6,11 +6,20 @@ mod bundle_args;
 mod completions;
 mod config;
 mod config_file;
+mod copy;
+mod cut;
+mod delta;
+mod diff;
 mod doctor;
 mod doctor_agent;
+mod document;
 mod exit;
+mod have;
 mod input;
 mod inspect;
+mod inventory;
+mod key;
+mod layer_limits;
 mod load;
 mod login;
 mod logins;
@@ -23,10 +32,16 @@ mod push;
 mod registry_args;
 mod releases;
 mod render;
+mod report;
 mod resolve;
+mod scan;
 mod schema;
+mod serve;
 mod settings;
+mod side;
+mod sign;
 mod sourced;
+mod trust_args;
 mod upgrade_path;
 mod verify;
 
@@ -113,14 +128,36 @@ enum Command {
     Pull(pull::Args),
     /// Show what is in a bundle, without reading its layers
     Inspect(inspect::Args),
+    /// Compare two bundles, locks or registries
+    Diff(diff::Args),
     /// Read a bundle and report everything that is wrong with it
     Verify(verify::Args),
+    /// Cut a bundle into volumes
+    Split(cut::SplitArgs),
+    /// Write the volumes of a bundle as one file
+    Join(cut::JoinArgs),
+    /// Sign a bundle
+    Sign(sign::Args),
+    /// Make keys that sign bundles
+    Key(key::Args),
+    /// Copy a bundle onto a medium that is carried away
+    Copy(copy::Args),
     /// Send a bundle's images to a registry
     Push(push::Args),
+    /// Write down what a registry has, so that the next pull can leave it out
+    Have(have::Args),
     /// Load a bundle's images into docker or podman on this host
     Load(load::Args),
+    /// Offer bundles as a read-only registry, in place
+    Serve(serve::Args),
     /// Print what starts agents from the private registry
     Render(render::Args),
+    /// List the packages inside of the images, as text, `SPDX` or `CycloneDX`
+    Inventory(inventory::Args),
+    /// Give every file of the images to a virus scanner
+    Scan(scan::Args),
+    /// Write the paper about a bundle: a page, JSON, CSV or text
+    Report(report::Args),
     /// Look at every registry that a job would touch, and say what is in the way
     Doctor(doctor::Args),
     /// List the releases that an upgrade goes through, a bundle each, and what OctoPerf says about each step
@@ -170,15 +207,10 @@ pub(crate) fn main() -> ExitCode {
     let output = Output::new(global.json, global.quiet);
     let display = Arc::new(Display::new(global.progress, global.quiet, global.verbose > 0));
     let context = Context { output, environment: Environment::read(), display: display.clone() };
-    let continues = matches!(cli.command, Command::Pull(_) | Command::Push(_));
+    let continues = matches!(cli.command, Command::Pull(_) | Command::Split(_) | Command::Join(_) | Command::Push(_));
     let outcome = run(cli.command, context);
     display.finish();
-    let stopped = matches!(outcome, Ok(Outcome::Stopped(_)));
-    let code = output.end(outcome);
-    if continues && stopped {
-        output.note("what was moved is kept, the same command continues\n");
-    }
-    code
+    output.end(outcome, continues)
 }
 
 fn set_colors(choice: ColorChoice) {
@@ -196,11 +228,14 @@ fn run(command: Command, context: Context) -> Result<Outcome, Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(ErrorClass::Other, format!("failed to start: {error}")))?;
+    // A server has its own way to stop, and SIGHUP does not end it.
+    let serves = matches!(command, Command::Serve(_));
     let outcome = runtime.block_on(async {
+        let stopped = async { if serves { std::future::pending().await } else { stopped().await } };
         let work = tokio::spawn(dispatch(command, context));
         tokio::select! {
             ended = work => ended.unwrap_or_else(|error| Err(Failure::new(ErrorClass::Other, format!("the command stopped: {error}")))),
-            outcome = stopped() => outcome,
+            outcome = stopped => outcome,
         }
     });
     // What is being written is finished; what waits for a network is left.
@@ -257,10 +292,21 @@ async fn dispatch(command: Command, context: Context) -> Result<Outcome, Failure
         Command::Resolve(args) => args.run(&context).await,
         Command::Pull(args) => args.run(&context).await,
         Command::Inspect(args) => args.run(&context),
-        Command::Verify(args) => args.run(&context),
+        Command::Diff(args) => args.run(&context).await,
+        Command::Verify(args) => args.run(&context).await,
+        Command::Split(args) => args.run(&context).await,
+        Command::Join(args) => args.run(&context).await,
+        Command::Sign(args) => args.run(&context),
+        Command::Key(args) => args.run(&context),
+        Command::Copy(args) => args.run(&context),
         Command::Push(args) => args.run(&context).await,
+        Command::Have(args) => args.run(&context).await,
         Command::Load(args) => args.run(&context).await,
+        Command::Serve(args) => args.run(&context).await,
         Command::Render(args) => args.run(&context),
+        Command::Inventory(args) => args.run(&context).await,
+        Command::Scan(args) => args.run(&context).await,
+        Command::Report(args) => args.run(&context),
         Command::Doctor(args) => args.run(&context).await,
         Command::UpgradePath(args) => args.run(&context),
         Command::Login(args) => args.run(&context).await,

@@ -11,7 +11,7 @@ use octobundle::transfer::CopyFailure;
 pub(crate) use octobundle::wording::{plain, plain_json};
 use serde::Serialize;
 
-use crate::cli::exit::{Outcome, class_name, exit_code};
+use crate::cli::exit::{DIFFERS, Outcome, class_name, exit_code};
 
 /// The version of all JSON on stdout and stderr; it changes only when a field changes its meaning or goes.
 const SCHEMA_VERSION: u32 = 1;
@@ -121,13 +121,15 @@ impl Output {
         }
     }
 
-    /// Turns how a command ended into the process's exit code, telling a failure on the way.
-    pub(crate) fn end(self, outcome: Result<Outcome, Failure>) -> ExitCode {
+    /// Turns how a command ended into the process's exit code, telling a failure on the way. `continues` says whether the
+    /// same command, run again, goes on where a signal stopped this one.
+    pub(crate) fn end(self, outcome: Result<Outcome, Failure>, continues: bool) -> ExitCode {
         match outcome {
             Ok(Outcome::Done) => ExitCode::SUCCESS,
+            Ok(Outcome::Differs) => ExitCode::from(DIFFERS),
             Ok(Outcome::Ended(class)) => ExitCode::from(exit_code(class)),
             Ok(Outcome::Stopped(code)) => {
-                message("stopped\n");
+                self.stopped(code, continues);
                 ExitCode::from(code)
             }
             Err(failure) => {
@@ -137,20 +139,47 @@ impl Output {
         }
     }
 
+    /// Whether only errors and the result are wanted.
+    pub(crate) fn is_quiet(self) -> bool {
+        self.quiet
+    }
+
+    /// Tells a failure that does not end the command.
+    pub(crate) fn problem(self, failure: &Failure) {
+        self.failure(failure);
+    }
+
     fn failure(self, failure: &Failure) {
         if self.json {
-            #[derive(Serialize)]
-            struct Error {
-                error: FailureReport,
-            }
-            let report = Error { error: FailureReport::from(failure) };
-            let envelope = Envelope { schema_version: SCHEMA_VERSION, command: "error", report };
-            message(&plain_json(&serde_json::to_string(&envelope).unwrap_or_default()));
-            message("\n");
-            return;
+            error_line(FailureReport::from(failure));
+        } else {
+            message(&failure_text(failure));
         }
-        message(&failure_text(failure));
     }
+
+    /// Says that a signal ended the command.
+    fn stopped(self, exit_code: u8, continues: bool) {
+        if self.json {
+            let help = continues.then(|| "run the same command again: it continues".to_owned());
+            let class = class_name(ErrorClass::Interrupted);
+            error_line(FailureReport { class, exit_code, messages: vec!["stopped by a signal".into()], help });
+        } else {
+            message("stopped\n");
+            if continues {
+                self.note("what was moved is kept, the same command continues\n");
+            }
+        }
+    }
+}
+
+/// One line of JSON on stderr, as `docs/json.md` says.
+fn error_line(error: FailureReport) {
+    #[derive(Serialize)]
+    struct Error {
+        error: FailureReport,
+    }
+    let envelope = Envelope { schema_version: SCHEMA_VERSION, command: "error", report: Error { error } };
+    message(&format!("{}\n", plain_json(&serde_json::to_string(&envelope).unwrap_or_default())));
 }
 
 /// The form of `docs/messages.md`: what was tried, the causes, the next step.

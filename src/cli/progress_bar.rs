@@ -84,6 +84,7 @@ fn phase_word(phase: Phase) -> &'static str {
         Phase::Uploading => "uploading",
         Phase::Verifying => "verifying",
         Phase::Loading => "loading",
+        Phase::Copying => "copying",
         Phase::Syncing => "syncing to disk",
     }
 }

@@ -1,10 +1,15 @@
 //! Questions to a person at a terminal.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::registry::Secret;
+use zeroize::Zeroizing;
 
+use crate::cli::input::usage;
+
+/// Tokens of cloud registries have some kilobytes.
+const MAX_PASSWORD: u64 = 64 * 1024;
 /// Longer than any name or password; an end for what is not one.
 const MAX_ANSWER: usize = 64 * 1024;
 
@@ -29,6 +34,21 @@ pub(crate) fn ask_hidden(question: &str) -> Result<Secret, Failure> {
     answer
 }
 
+/// A password or token that is piped in, without the line end behind it.
+pub(crate) fn password_from_stdin() -> Result<Secret, Failure> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    io::stdin().take(MAX_PASSWORD + 1).read_to_end(&mut bytes).map_err(|error| {
+        Failure::new(ErrorClass::Other, format!("failed to read the password from standard input: {error}"))
+    })?;
+    if bytes.len() as u64 > MAX_PASSWORD {
+        return Err(usage("the password from standard input is longer than 64 KiB", "check what is piped in"));
+    }
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| usage("the password from standard input is not UTF-8 text", "check what is piped in"))?;
+    // Files and `echo` end with a line end that is no part of the password.
+    Ok(Secret::new(text.trim_end_matches(['\n', '\r'])))
+}
+
 fn show(text: &str) {
     // A closed stderr does not keep anyone from typing.
     drop(io::stderr().write_all(text.as_bytes()));
@@ -43,10 +63,6 @@ fn failed(error: &io::Error) -> Failure {
 /// would leave the terminal silent.
 #[cfg(unix)]
 fn hidden_line() -> Result<Secret, Failure> {
-    use std::io::Read as _;
-
-    use zeroize::Zeroizing;
-
     let stdin = io::stdin().lock();
     let _quiet = Quiet::new(&stdin).map_err(|error| failed(&error))?;
     let mut line = Zeroizing::new(Vec::with_capacity(256));

@@ -2,19 +2,23 @@
 
 use std::path::PathBuf;
 
-use octobundle::bundle::{EarlierDraft, ExistingOutput};
+use octobundle::bundle::{BundleOutput, EarlierDraft, ExistingOutput, Form, OtherForm};
 use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::oci::ImageRef;
 use octobundle::transfer::{CopyFailure, CopySettings};
-use octobundle::workflow::{self, PullInput, PullReport, PullRequest};
+use octobundle::workflow::{self, PullInput, PullReport, PullRequest, WriteRequest};
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
+use crate::cli::amounts::Volume;
+use crate::cli::cut::{VolumeReport, sealed_text, volumes};
+use crate::cli::delta::DeltaReport;
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock, threads, usage};
 use crate::cli::output::ImageFailureReport;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
+use crate::cli::side::held;
 use octobundle::wording::size;
 
 /// Fetch a release into one file.
@@ -24,6 +28,8 @@ Examples:
   octobundle pull octoperf-9.2.0 -o octoperf.tar
   octobundle pull release.yaml --group agent --platform linux/amd64 -o agents.tar
   octobundle pull --locked octoperf.lock -o octoperf.tar
+  octobundle pull octoperf-9.2.0 --since octoperf-9.1.0.tar -o update.tar
+  octobundle pull octoperf-9.2.0 --volume-size fat32 -o octoperf.tar
 
 A run that was stopped is continued by the same command: it fetches only what is not proven to be on the disk.")]
 pub(crate) struct Args {
@@ -32,9 +38,15 @@ pub(crate) struct Args {
     /// Pull exactly what this lock names instead of resolving tags
     #[arg(long, value_name = "FILE")]
     locked: Option<PathBuf>,
+    /// Leave out the layers that the far side has: a bundle or lock that it was given, or what `have` wrote there
+    #[arg(long, value_name = "OLD")]
+    since: Option<PathBuf>,
     /// The bundle to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+    /// Write volumes of this length: fat32, dvd, bd, av, diode, or bytes as in `4G` or `700MiB`
+    #[arg(long, value_name = "SIZE")]
+    volume_size: Option<Volume>,
     /// Put the new bundle in the place of one that is there, once it is whole
     #[arg(long)]
     replace: bool,
@@ -59,11 +71,14 @@ struct Report {
     output: String,
     release: String,
     images: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
     bundle_bytes: u64,
     fetched_bytes: u64,
     reused_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    volumes: Vec<VolumeReport>,
     failures: Vec<ImageFailureReport>,
 }
 
@@ -84,8 +99,9 @@ impl Args {
         context.output.result("pull", self.report(&report), &text)?;
         if report.sealed.is_some() {
             let file = typed(&self.output);
+            let base = if report.base.is_some() { " --base OLD" } else { "" };
             context.output.note(&format!(
-                "next: octobundle push {file} --registry HOST:PORT/PATH   (or: octobundle load {file})\n"
+                "next: octobundle push {file} --registry HOST:PORT/PATH   (or: octobundle load {file}{base})\n"
             ));
         }
         Ok(outcome)
@@ -104,13 +120,20 @@ impl Args {
         };
         Ok(PullRequest {
             input,
-            output: self.output.clone(),
-            existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
-            earlier: if self.fresh { EarlierDraft::Discard } else { EarlierDraft::Continue },
-            copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
-            threads: threads(),
+            since: self.since.as_deref().map(held).transpose()?,
+            write: WriteRequest {
+                output: BundleOutput { path: self.output.clone(), form: self.form(), other_form: OtherForm::Output },
+                existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
+                earlier: if self.fresh { EarlierDraft::Discard } else { EarlierDraft::Continue },
+                copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
+                threads: threads(),
+            },
             dry_run: self.dry_run,
         })
+    }
+
+    fn form(&self) -> Form {
+        self.volume_size.map_or(Form::OneFile, |size| Form::Volumes(size.0))
     }
 
     fn job(&self, input: &PullInput) -> Job<'_> {
@@ -127,10 +150,12 @@ impl Args {
             output: self.output.display().to_string(),
             release: report.lock.release.clone(),
             images: report.lock.images.len(),
+            delta: report.base.as_ref().map(|base| DeltaReport::new(base, &report.lock)),
             bundle_bytes: report.bundle_bytes,
             fetched_bytes: report.fetched_bytes,
             reused_bytes: report.reused_bytes,
-            sha256: report.sealed.as_ref().map(|sealed| sealed.sha256.hex()),
+            sha256: report.sealed.as_ref().and_then(|sealed| sealed.sha256).map(|digest| digest.hex()),
+            volumes: volumes(report.sealed.as_ref()),
             failures: report.failures.iter().map(ImageFailureReport::from).collect(),
         }
     }
@@ -140,13 +165,17 @@ impl Args {
         let (whole, fetched, reused) =
             (size(report.bundle_bytes), size(report.fetched_bytes), size(report.reused_bytes));
         let release = &report.lock.release;
+        let delta = report.base.as_ref().map(|base| DeltaReport::new(base, &report.lock).line());
+        let delta = delta.map_or_else(String::new, |line| format!("  {line}\n"));
         match &report.sealed {
             Some(sealed) => format!(
-                "{file}: {release}, {images} images, {whole}\n  sha256 {}\n  {fetched} fetched, {reused} were here already\n",
-                sealed.sha256.hex()
+                "{file}: {release}, {images} images, {whole}\n{delta}{}  {fetched} fetched, {reused} were here already\n",
+                sealed_text(sealed)
             ),
             None if self.dry_run => {
-                format!("{release}: {images} images; {file} would be {whole}, {fetched} of layers would be fetched\n")
+                format!(
+                    "{release}: {images} images; {file} would be {whole}, {fetched} of layers would be fetched\n{delta}"
+                )
             }
             None => format!("{file} is not complete; {fetched} fetched are kept, the same command continues\n"),
         }

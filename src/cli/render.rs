@@ -2,6 +2,7 @@
 
 mod files;
 mod flags;
+mod site;
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +10,10 @@ use clap::Subcommand;
 use octobundle::bundle::Bundle;
 use octobundle::failure::Failure;
 use octobundle::render::{
-    Answers, FileMode, Given, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting, Subject,
+    Answers, FileMode, Given, Pasted, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting, Subject,
+    render_template,
 };
+use octobundle::workflow::{self, Use};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -19,13 +22,19 @@ use crate::cli::exit::Outcome;
 use crate::cli::input::usage;
 use crate::cli::push::target;
 use crate::cli::render::files::{Elsewhere, write_all, write_one};
-use crate::cli::render::flags::SettingFlags;
+use crate::cli::render::flags::{SettingFlags, answer_file};
+use crate::cli::render::site::{Site, pasted_text};
+use crate::cli::trust_args::TrustArgs;
 
 /// Print what starts agents from the private registry.
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    /// Check a site file and print nothing else
+    #[arg(long, value_name = "SITE")]
+    check: Option<PathBuf>,
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
 }
 
 #[derive(Subcommand)]
@@ -55,6 +64,15 @@ What no document of the vendor's tells, such as these ports, is asked for (docs/
 struct SubjectArgs {
     #[command(flatten)]
     bundle: BundleArgs,
+    /// Take answers from a site file; flags come on top of it
+    #[arg(long, value_name = "FILE")]
+    site: Option<PathBuf>,
+    /// Take answers from the `docker run ...` that OctoPerf shows, in a file or on standard input (`-`)
+    #[arg(long, value_name = "FILE")]
+    from_command: Option<PathBuf>,
+    /// Fill in a template of your own in place of a form (docs/render.md)
+    #[arg(long, value_name = "FILE")]
+    template: Option<PathBuf>,
     /// Write files into this folder instead of printing
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -63,6 +81,8 @@ struct SubjectArgs {
     replace: bool,
     #[command(flatten)]
     settings: SettingFlags,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 #[derive(Serialize)]
@@ -93,21 +113,40 @@ struct FileReport {
 impl Args {
     /// Renders.
     pub(crate) fn run(&self, context: &Context) -> Result<Outcome, Failure> {
-        match &self.what {
-            What::Agent(args) => args.run(context, Subject::Agent),
-            What::Infra(args) => args.run(context, Subject::Infra),
+        match (&self.check, &self.what) {
+            (Some(path), _) => check(context, path),
+            (None, Some(What::Agent(args))) => args.run(context, Subject::Agent),
+            (None, Some(What::Infra(args))) => args.run(context, Subject::Infra),
+            (None, None) => Err(usage("nothing to render was named", "see `octobundle render --help`")),
         }
     }
 }
 
 impl SubjectArgs {
     fn run(&self, context: &Context, subject: Subject) -> Result<Outcome, Failure> {
-        let given = self.settings.given()?;
-        let render_target = render_target(subject, &given)?;
-        let answers = Answers::new(&given)?;
+        let site = self.site.as_deref().map(Site::read).transpose()?;
+        let pasted = self.from_command.as_deref().map(pasted).transpose()?;
+        let flags = self.settings.given()?;
+        let (above, pasted_notes) = pasted.map_or_else(Default::default, |pasted| (pasted.given, pasted.notes));
+        // The engine of the page is no choice: the form's counts, or the flag's.
+        let chosen =
+            flags.one(Setting::As).is_some() || site.as_ref().is_some_and(|site| site.given.one(Setting::As).is_some());
+        let above = if chosen { above.without(Setting::Engine) } else { above }.overlaid_by(flags);
+        let given = site.as_ref().map_or_else(Given::default, |site| site.given.clone()).overlaid_by(above.clone());
+        let answers = Answers::new(&given).map_err(|wrong| match &site {
+            Some(site) if above.one(wrong.setting).is_none() => site.explain(&wrong),
+            _ => wrong.into(),
+        })?;
+        let form = self.form(subject, &given)?;
         let bundle = Bundle::open(self.bundle.place())?;
+        let trust = self.trust.settings(context, None)?;
+        workflow::trust::check(&bundle, &trust, Use::Accept, &*context.progress())?;
         let images = private_images(&given, &bundle)?;
-        let rendered = render_target.render(&answers, &images)?;
+        let mut rendered = match &form {
+            Form::Target(target) => target.render(&answers, &images)?,
+            Form::Template { name, text } => render_template(name, text, &answers, &images)?,
+        };
+        rendered.notes.splice(0..0, pasted_notes);
         let printed = match &self.out {
             Some(folder) => {
                 write_all(folder, &rendered.files.iter().collect::<Vec<_>>(), self.replace)?;
@@ -116,19 +155,20 @@ impl SubjectArgs {
                     written: rendered.files.iter().map(|file| (folder.join(file.name()), file)).collect(),
                 }
             }
-            None => self.print(render_target, &answers, &rendered)?,
+            None => self.print(&form, &answers, &rendered)?,
         };
-        tell(context, render_target, &rendered, &printed)?;
+        tell(context, subject, &form, &rendered, &printed)?;
         Ok(Outcome::Done)
     }
 
+    fn form(&self, subject: Subject, given: &Given) -> Result<Form, Failure> {
+        let Some(path) = &self.template else { return Ok(Form::Target(render_target(subject, given)?)) };
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        Ok(Form::Template { name, text: answer_file(path)? })
+    }
+
     /// A command with its env-file, or one file without secrets, needs no folder.
-    fn print<'a>(
-        &self,
-        target: RenderTarget,
-        answers: &Answers,
-        rendered: &'a Rendered,
-    ) -> Result<Printed<'a>, Failure> {
+    fn print<'a>(&self, form: &Form, answers: &Answers, rendered: &'a Rendered) -> Result<Printed<'a>, Failure> {
         if let Some(line) = rendered.command_line() {
             let env_file = rendered.files.iter().find(|file| file.mode().is_secret()).expect("a command has one");
             let path = answers.env_file.as_ref().map_or_else(|| PathBuf::from(env_file.name()), PathBuf::from);
@@ -142,11 +182,51 @@ impl SubjectArgs {
             files => {
                 let names: Vec<&str> = files.iter().map(RenderedFile::name).collect();
                 let secret = if files.iter().any(|file| file.mode().is_secret()) { ", with secrets" } else { "" };
-                let what = format!("`--as {}` gives files{secret}: {}", target.key(), names.join(", "));
+                let what = format!("`{}` gives files{secret}: {}", form.shown(), names.join(", "));
                 Err(usage(what, "say where to write them: `--out DIR`"))
             }
         }
     }
+}
+
+/// What was asked for: one of ours, or a template that was brought.
+enum Form {
+    Target(RenderTarget),
+    Template { name: String, text: String },
+}
+
+impl Form {
+    fn shown(&self) -> String {
+        match self {
+            Self::Target(target) => format!("--as {}", target.key()),
+            Self::Template { .. } => "--template".into(),
+        }
+    }
+
+    fn key(&self) -> &'static str {
+        match self {
+            Self::Target(target) => target.key(),
+            Self::Template { .. } => "template",
+        }
+    }
+}
+
+fn check(context: &Context, path: &Path) -> Result<Outcome, Failure> {
+    let told = Site::read(path)?.check()?;
+    let report = CheckReport { site: shown(path), sound: true, says: &told };
+    context.output.result("render", report, &format!("{}: {told}\n", path.display()))?;
+    Ok(Outcome::Done)
+}
+
+#[derive(Serialize)]
+struct CheckReport<'a> {
+    site: String,
+    sound: bool,
+    says: &'a str,
+}
+
+fn pasted(path: &Path) -> Result<Pasted, Failure> {
+    Ok(Pasted::parse(&pasted_text(path)?)?)
 }
 
 /// What goes to stdout, and what was written instead.
@@ -172,14 +252,20 @@ fn private_images(given: &Given, bundle: &Bundle) -> Result<PrivateImages, Failu
     Ok(PrivateImages::new(bundle.lock(), &place)?)
 }
 
-fn tell(context: &Context, target: RenderTarget, rendered: &Rendered, printed: &Printed<'_>) -> Result<(), Failure> {
+fn tell(
+    context: &Context,
+    subject: Subject,
+    form: &Form,
+    rendered: &Rendered,
+    printed: &Printed<'_>,
+) -> Result<(), Failure> {
     let file = |(path, file): &(PathBuf, &RenderedFile)| FileReport {
         path: shown(path),
         mode: format!("{:04o}", file.mode().bits()),
         secret: file.mode().is_secret(),
     };
     let report = Report {
-        target: target.key(),
+        target: form.key(),
         arguments: rendered.arguments.as_deref(),
         command_line: rendered.command_line(),
         text: printed.text.as_deref().filter(|_| rendered.arguments.is_none()),
@@ -189,11 +275,7 @@ fn tell(context: &Context, target: RenderTarget, rendered: &Rendered, printed: &
         files: printed.written.iter().map(file).collect(),
         notes: &rendered.notes,
     };
-    context.output.result(
-        &format!("render {}", target.subject().key()),
-        report,
-        printed.text.as_deref().unwrap_or_default(),
-    )?;
+    context.output.result(&format!("render {}", subject.key()), report, printed.text.as_deref().unwrap_or_default())?;
     for (path, file) in &printed.written {
         context.output.note(&format!("wrote {} (mode {:04o})\n", shown(path), file.mode().bits()));
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
+use crate::cli::delta::DeltaReport;
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock_text, usage};
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
@@ -40,6 +41,8 @@ pub(crate) struct Args {
 pub(crate) struct LockReport<'a> {
     release: &'a str,
     title: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<DeltaReport>,
     bundle_bytes: u64,
     layer_bytes: u64,
     layers: usize,
@@ -60,6 +63,7 @@ impl<'a> LockReport<'a> {
         Self {
             release: &lock.release,
             title: &lock.title,
+            delta: layout.base().map(|base| DeltaReport::new(base, lock)),
             bundle_bytes: layout.total(),
             layer_bytes: layers.values().map(|layer| layer.size).sum(),
             layers: layers.len(),
@@ -70,6 +74,9 @@ impl<'a> LockReport<'a> {
     /// The same for people: a line an image, the total last.
     pub(crate) fn text(&self) -> String {
         let mut text = format!("{}: {}\n", self.release, self.title);
+        if let Some(delta) = &self.delta {
+            writeln!(text, "{}", delta.line()).expect("a String takes any text");
+        }
         let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
         for image in &self.images {
             let locked = image.locked;

@@ -4,7 +4,9 @@ use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use octobundle::engine::EngineSettings;
+use octobundle::failure::{ErrorClass, Failure};
 
 /// What the environment says, as far as anything here cares.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +14,9 @@ pub(crate) struct Environment {
     pub(crate) home: Option<PathBuf>,
     pub(crate) runtime_dir: Option<PathBuf>,
     pub(crate) config_home: Option<PathBuf>,
+    state_home: Option<PathBuf>,
+    /// The folder that systemd keeps for this service.
+    state_directory: Option<PathBuf>,
     pub(crate) docker_config: Option<PathBuf>,
     pub(crate) docker_host: Option<String>,
     pub(crate) path: Option<OsString>,
@@ -23,6 +28,8 @@ pub(crate) struct Environment {
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR`, which take the place of the system's certificates; for showing only, the
     /// TLS library reads them itself.
     pub(crate) system_certificates: Vec<Variable>,
+    /// The time that stands in for now in what is made, in seconds since 1970.
+    pub(crate) source_date_epoch: Option<String>,
 }
 
 /// A variable that is set; its value may be secret.
@@ -45,6 +52,8 @@ pub(crate) struct OwnVariables {
     pub(crate) insecure_tls: Option<Variable>,
     pub(crate) mirror: Option<Variable>,
     pub(crate) trust_realm: Option<Variable>,
+    pub(crate) trust: Option<Variable>,
+    pub(crate) policy: Option<Variable>,
 }
 
 /// The variables that curl and Go read for proxies; their values may hold passwords and are not shown.
@@ -113,6 +122,8 @@ impl Environment {
             home: path("HOME").or_else(|| path("USERPROFILE")),
             runtime_dir: path("XDG_RUNTIME_DIR"),
             config_home: path("XDG_CONFIG_HOME"),
+            state_home: path("XDG_STATE_HOME"),
+            state_directory: path("STATE_DIRECTORY"),
             docker_config: path("DOCKER_CONFIG"),
             docker_host: text("DOCKER_HOST"),
             path: variable("PATH"),
@@ -125,12 +136,37 @@ impl Environment {
             own: OwnVariables::read(),
             registries_conf: path("CONTAINERS_REGISTRIES_CONF"),
             system_certificates: ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter_map(named).collect(),
+            source_date_epoch: text("SOURCE_DATE_EPOCH"),
         }
+    }
+
+    /// The date for documents, to the second: that of `SOURCE_DATE_EPOCH`, or else now.
+    pub(crate) fn date(&self) -> Result<String, Failure> {
+        let Some(text) = &self.source_date_epoch else {
+            return Ok(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        };
+        let time = text.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+        let time = time.ok_or_else(|| {
+            Failure::new(ErrorClass::Usage, format!("`SOURCE_DATE_EPOCH` is `{text}`, which is no time"))
+                .with_help("set it to seconds since 1970, or unset it")
+        })?;
+        Ok(time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
     }
 
     /// `${XDG_CONFIG_HOME:-~/.config}`.
     pub(crate) fn config_folder(&self) -> Option<PathBuf> {
         self.config_home.clone().or_else(|| Some(self.home.as_ref()?.join(".config")))
+    }
+
+    /// Where things are kept that a user did not write: systemd's folder, or `${XDG_STATE_HOME:-~/.local/state}/octobundle`.
+    pub(crate) fn state_folder(&self) -> Option<PathBuf> {
+        let home = || self.state_home.clone().or_else(|| Some(self.home.as_ref()?.join(".local/state")));
+        self.state_directory.clone().or_else(|| Some(home()?.join("octobundle")))
+    }
+
+    /// What remembers which bundles were accepted.
+    pub(crate) fn accepted_file(&self) -> Option<PathBuf> {
+        Some(self.state_folder()?.join("accepted.json"))
     }
 
     /// The folders in which programs are looked for.
@@ -211,6 +247,8 @@ impl OwnVariables {
             insecure_tls: named("OCTOBUNDLE_INSECURE_TLS"),
             mirror: named("OCTOBUNDLE_MIRROR"),
             trust_realm: named("OCTOBUNDLE_TRUST_REALM"),
+            trust: named("OCTOBUNDLE_TRUST"),
+            policy: named("OCTOBUNDLE_POLICY"),
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Content on its way: unreadable when it arrives, readable once someone says what was promised about it. And files that
 //! appear whole.
 
+mod blocking;
 mod file_part;
 mod positioned;
 mod store;
 mod verifying;
 mod whole_file;
 
+pub use blocking::BlockingReader;
 pub use file_part::FilePart;
 pub(crate) use positioned::{read_exact_at, write_all_at};
 pub use store::{BlobContent, Fetched, ImageSink, ImageSource, Lookup};

@@ -93,6 +93,12 @@ impl VerifyingReader {
         self
     }
 
+    /// What has taken all bytes that came so far: reading can continue behind them. Once all came, nothing can follow,
+    /// and it has seen nothing.
+    pub fn seen(&self) -> Hasher {
+        self.hasher.clone().unwrap_or_default()
+    }
+
     /// The next chunk, never an empty one; nothing after the last. After an error there is nothing more either.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         let Some(mut hasher) = self.hasher.take() else {

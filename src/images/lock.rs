@@ -116,6 +116,12 @@ pub enum LockError {
     /// An image without anything in it.
     #[error("the lock lists no image manifest for `{0}`")]
     Empty(String),
+    /// A delta leaves out what is no layer of its lock, or not in the order of digests.
+    #[error("the delta leaves out {0}, which is no layer of its lock or stands out of order")]
+    LeftOut(Digest),
+    /// A delta whose base has no name, or one that nobody can read.
+    #[error("the delta's base has no name, or one that cannot be shown")]
+    BaseName,
 }
 
 impl Explain for LockError {
@@ -129,6 +135,9 @@ impl Explain for LockError {
             Self::TooLarge | Self::TooLong => "choose fewer images with `--group` or `--platform`".into(),
             Self::Form(_) | Self::TwoSizes { .. } | Self::TwoImages(_) | Self::Empty(_) => {
                 "write it anew: `octobundle resolve RELEASE --lock FILE`".into()
+            }
+            Self::LeftOut(_) | Self::BaseName => {
+                "pull the delta again: `octobundle pull RELEASE --since OLD -o FILE`".into()
             }
         })
     }
@@ -154,6 +163,11 @@ impl Lock {
     /// The text of a lock file: JSON, one line a field, ending in a newline.
     pub fn to_text(&self) -> String {
         serde_json::to_string_pretty(self).expect("a lock holds only text, numbers and lists") + "\n"
+    }
+
+    /// What the lock is called where it must be told from others: the digest of its text.
+    pub fn id(&self) -> Digest {
+        Digest::of(self.to_text().as_bytes())
     }
 
     /// Refuses a lock that gives one digest two sizes, one name two images, or an image nothing, and one that names more
@@ -194,11 +208,19 @@ impl Lock {
         layers.filter(|layer| !documents.contains_key(&layer.digest)).map(|layer| (layer.digest, layer)).collect()
     }
 
-    /// The names of the images that need some content, in the lock's order.
-    pub fn users_of(&self, digest: &Digest) -> Vec<&ImageRef> {
-        let uses =
-            |image: &&LockedImage| image.documents().chain(image.layers()).any(|content| content.digest == *digest);
-        self.images.iter().filter(uses).map(|image| &image.name).collect()
+    /// For each content, the names of the images that need it, in the lock's order.
+    pub fn users(&self) -> BTreeMap<Digest, Vec<&ImageRef>> {
+        let mut users: BTreeMap<Digest, Vec<&ImageRef>> = BTreeMap::new();
+        for image in &self.images {
+            for content in image.documents().chain(image.layers()) {
+                let names = users.entry(content.digest).or_default();
+                // Images come one after the other, so that only the last can be the same.
+                if names.last() != Some(&&image.name) {
+                    names.push(&image.name);
+                }
+            }
+        }
+        users
     }
 }
 

@@ -1,5 +1,7 @@
 //! Sets of images: wanted (by tag, after selection), then locked (by digest).
 
+mod base;
+mod have;
 mod lock;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,6 +10,8 @@ use bytes::Bytes;
 
 use crate::oci::{Digest, ImageRef, Platform};
 
+pub use base::{Base, BaseKind, Held, HeldBlob, LeftOut};
+pub use have::{HAVE_SCHEMA, Have, HaveBlob, HaveError, MAX_HAVE_BYTES};
 pub use lock::{LOCK_SCHEMA, Lock, LockError, LockedContent, LockedImage, LockedPlatform};
 
 /// Which platforms of an image are wanted.

@@ -12,6 +12,16 @@ pub enum ManifestError {
     /// Something in the text; the message has several lines and shows the place.
     #[error("{0}")]
     Mistake(Box<Mistake>),
+    /// A value of a site file that cannot be taken. The line is not shown: it may hold a secret.
+    #[error("{place}: {message}")]
+    Answer {
+        /// File, line and column.
+        place: String,
+        /// What is wrong.
+        message: String,
+        /// What to write instead.
+        help: Option<String>,
+    },
     /// More text than is read.
     #[error("the manifest `{file}` has {size} bytes; at most {MAX_MANIFEST_BYTES} are read")]
     TooLarge {
@@ -306,7 +316,7 @@ pub enum LeftOut {
 impl Explain for ManifestError {
     fn class(&self) -> ErrorClass {
         match self {
-            Self::Mistake(_) | Self::TooLarge { .. } => ErrorClass::Input,
+            Self::Mistake(_) | Self::Answer { .. } | Self::TooLarge { .. } => ErrorClass::Input,
             Self::Unset { .. }
             | Self::NoSuchVariable { .. }
             | Self::Value { .. }
@@ -320,6 +330,7 @@ impl Explain for ManifestError {
     fn help(&self) -> Option<String> {
         match self {
             Self::Mistake(mistake) => mistake.problem.help(),
+            Self::Answer { help, .. } => help.clone(),
             Self::TooLarge { .. } => Some("split it by release: a manifest lists images, it does not hold them".into()),
             Self::Unset { names, .. } => {
                 let flags: Vec<String> = names.iter().map(|name| format!("--set {name}=VALUE")).collect();

@@ -10,6 +10,7 @@ mod form;
 mod place;
 mod releases;
 mod select;
+mod sheet;
 mod suggest;
 mod template;
 mod upgrades;
@@ -27,8 +28,10 @@ pub use form::{MANIFEST_SCHEMA, schema};
 pub use place::Place;
 pub use releases::{Release, find_release, releases};
 pub use select::Selection;
+pub use sheet::{Sheet, SheetEntry};
 pub use suggest::closest;
 pub use upgrades::{BadVersion, UpgradeFact, UpgradeStop, Upgrades, Version, upgrades};
+pub(crate) use yaml::strict_yaml;
 
 /// The largest manifest that is read, in bytes. Ours have 2 KiB.
 pub const MAX_MANIFEST_BYTES: usize = 1024 * 1024;

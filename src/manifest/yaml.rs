@@ -103,6 +103,11 @@ pub(super) fn read(source: &Source, outline: &Outline) -> Result<Form, ManifestE
     Ok(form)
 }
 
+/// Gives the text of another strict format its types.
+pub(super) fn typed<'de, T: Deserialize<'de>>(source: &'de Source, outline: &Outline) -> Result<T, ManifestError> {
+    from_str(source).map_err(|error| read_error(source, outline, error.without_snippet()))
+}
+
 fn check_schema(source: &Source, schema: &Text) -> Result<(), ManifestError> {
     if schema.value == MANIFEST_SCHEMA {
         return Ok(());
@@ -111,6 +116,29 @@ fn check_schema(source: &Source, schema: &Text) -> Result<(), ManifestError> {
 }
 
 fn from_str<'de, T: Deserialize<'de>>(source: &'de Source) -> Result<T, Error> {
+    strict(source.text())
+}
+
+/// YAML of another format, without the same parts. An error is the line, from 1, and what is wrong there.
+pub(crate) fn strict_yaml<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, (u64, String)> {
+    strict(text).map_err(|error| {
+        let error = error.without_snippet();
+        let line = error.location().unwrap_or(Location::UNKNOWN).line().max(1);
+        let what = match error {
+            Error::SerdeUnknownField { field, expected, .. } => {
+                format!("`{}` is not a key; there are: {}", shortened(field), expected.join(", "))
+            }
+            Error::SerdeMissingField { field, .. } => format!("`{field}` is missing"),
+            Error::DuplicateMappingKey { key, .. } => {
+                format!("`{}` stands twice", shortened(key.as_deref().unwrap_or_default()))
+            }
+            _ => "it is not what is expected there".to_owned(),
+        };
+        (line, what)
+    })
+}
+
+fn strict<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         no_schema: true,
@@ -125,7 +153,7 @@ fn from_str<'de, T: Deserialize<'de>>(source: &'de Source) -> Result<T, Error> {
             max_inclusion_depth: 0,
         },
     };
-    serde_saphyr::from_str_with_options(source.text(), options)
+    serde_saphyr::from_str_with_options(text, options)
 }
 
 impl Outline {
@@ -159,6 +187,11 @@ impl Outline {
             Kind::Nothing | Kind::Plain | Kind::Quoted => {}
         }
         if open.len() > MAX_DEPTH { Err(Problem::TooDeep) } else { Ok(()) }
+    }
+
+    /// The mark with the width of what stands there.
+    pub(super) fn marked(&self, mark: Mark) -> Mark {
+        Mark { width: self.at(mark).map_or(mark.width, |node| node.width), ..mark }
     }
 
     fn at(&self, mark: Mark) -> Option<Node> {

@@ -205,6 +205,11 @@ impl Document {
 }
 
 impl ImageIndex {
+    /// What it is, in OCI's or Docker's words.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
     /// The bytes received.
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -212,6 +217,11 @@ impl ImageIndex {
 }
 
 impl ImageManifest {
+    /// What it is, in OCI's or Docker's words.
+    pub fn media_type(&self) -> &MediaType {
+        &self.media_type
+    }
+
     /// The bytes received.
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -315,52 +325,61 @@ pub fn derived_index(
 
 /// JSON readers differ on which of two equal keys they believe; a document that has them is refused.
 fn refuse_repeated_keys(raw: &[u8]) -> Result<(), DocumentError> {
-    struct NoRepeats;
+    struct NoRepeats {
+        /// Whether the keys are the user's own, as those of annotations, and no names of fields.
+        own_keys: bool,
+    }
     impl<'de> serde::de::Visitor<'de> for NoRepeats {
-        type Value = NoRepeats;
+        type Value = ();
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
             f.write_str("JSON")
         }
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<NoRepeats, A::Error> {
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
             let mut seen = std::collections::BTreeSet::new();
             while let Some(key) = map.next_key::<String>()? {
-                // Go's reader, which registries and engines use, takes keys whatever their case.
-                if !seen.insert(key.to_lowercase()) {
+                // Go's reader, which registries and engines use, takes the names of fields whatever their case. Where
+                // keys are the user's own, case counts for it too.
+                let lower = key.to_lowercase();
+                let own = lower == "annotations";
+                if !seen.insert(if self.own_keys { key.clone() } else { lower }) {
                     return Err(serde::de::Error::custom(format!("key `{key}` stands twice")));
                 }
-                map.next_value::<NoRepeats>()?;
+                map.next_value_seed(NoRepeats { own_keys: own && !self.own_keys })?;
             }
-            Ok(NoRepeats)
+            Ok(())
         }
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<NoRepeats, A::Error> {
-            while seq.next_element::<NoRepeats>()?.is_some() {}
-            Ok(NoRepeats)
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+            while seq.next_element_seed(NoRepeats { own_keys: false })?.is_some() {}
+            Ok(())
         }
-        fn visit_bool<E>(self, _: bool) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
+        fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+            Ok(())
         }
-        fn visit_i64<E>(self, _: i64) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
+        fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+            Ok(())
         }
-        fn visit_u64<E>(self, _: u64) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
+        fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+            Ok(())
         }
-        fn visit_f64<E>(self, _: f64) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
+        fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+            Ok(())
         }
-        fn visit_str<E>(self, _: &str) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
+        fn visit_str<E>(self, _: &str) -> Result<(), E> {
+            Ok(())
         }
-        fn visit_unit<E>(self) -> Result<NoRepeats, E> {
-            Ok(NoRepeats)
-        }
-    }
-    impl<'de> serde::Deserialize<'de> for NoRepeats {
-        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_any(NoRepeats)
+        fn visit_unit<E>(self) -> Result<(), E> {
+            Ok(())
         }
     }
-    serde_json::from_slice::<NoRepeats>(raw).map(|_| ()).map_err(|error| DocumentError::Json(error.to_string()))
+    impl<'de> serde::de::DeserializeSeed<'de> for NoRepeats {
+        type Value = ();
+        fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_any(self)
+        }
+    }
+    let mut reader = serde_json::Deserializer::from_slice(raw);
+    let looked = serde::de::DeserializeSeed::deserialize(NoRepeats { own_keys: false }, &mut reader);
+    looked.and_then(|()| reader.end()).map_err(|error| DocumentError::Json(error.to_string()))
 }
 
 #[cfg(test)]
@@ -407,6 +426,29 @@ mod tests {
         for (text, header) in bad {
             assert!(Document::parse(text.clone(), header).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn names_of_fields_may_not_repeat_in_any_case_and_keys_of_annotations_may_differ_in_it() {
+        let annotated = |annotations: &str| {
+            let entry = descriptor("l").replace('}', &format!(r#","annotations":{annotations}}}"#));
+            [
+                manifest_with(&entry),
+                manifest_with(&descriptor("l"))
+                    .replace("{\"schema", &format!(r#"{{"annotations":{annotations},"schema"#)),
+            ]
+        };
+        for (annotations, sound) in [
+            (r#"{"Org.Corp.a":"1","org.corp.a":"2"}"#, true),
+            (r#"{"annotations":"1","Annotations":"2"}"#, true),
+            (r#"{"a":"1","a":"2"}"#, false),
+        ] {
+            for text in annotated(annotations) {
+                assert_eq!(Document::parse(text.clone(), None).is_ok(), sound, "{text}");
+            }
+        }
+        let twice = manifest_with(&descriptor("l").replace("size", r#"annotations":{},"Annotations":{},"size"#));
+        assert!(Document::parse(twice, None).is_err(), "the field itself is still one");
     }
 
     #[test]

@@ -121,10 +121,12 @@ impl Target {
         self.source_host
     }
 
+    /// The repository below the target that an image's repository becomes.
+    ///
     /// `library/` of Docker Hub's official images is kept: without it `docker.io/library/redis` and another host's
     /// `redis` would get one name, and the registry could not be set as an engine's mirror of Docker Hub, since an
     /// engine asks its mirrors for `library/redis`.
-    fn repository(&self, from: &Repository) -> Result<Repository, BadReference> {
+    pub fn repository(&self, from: &Repository) -> Result<Repository, BadReference> {
         let prefix = self.prefix.iter().map(|prefix| prefix.as_str().to_owned());
         let host = match self.source_host {
             SourceHost::Drop => None,

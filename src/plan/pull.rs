@@ -21,11 +21,11 @@ impl PullPlan {
     /// Decides. `order` is the bundle's order of layers; each is asked of the first image that has it.
     pub fn new(lock: &Lock, order: &[Digest], present: &BTreeSet<Digest>) -> Self {
         let layers = lock.layers();
-        let places = first_places(lock);
+        let (places, users) = (first_places(lock), lock.users());
         let (reused, wanted): (Vec<&Digest>, Vec<&Digest>) = order.iter().partition(|digest| present.contains(digest));
         let blobs = wanted.into_iter().filter_map(|digest| {
             let from = places.get(digest)?.clone();
-            let images = lock.users_of(digest).into_iter().cloned().collect();
+            let images = users.get(digest)?.iter().copied().cloned().collect();
             Some(BlobCopy {
                 blob: layers.get(digest)?.descriptor(),
                 to: vec![from.clone()],
@@ -50,4 +50,51 @@ fn first_places(lock: &Lock) -> BTreeMap<Digest, Repository> {
         }
     }
     places
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images::{LOCK_SCHEMA, LockedContent, LockedPlatform};
+    use crate::oci::MediaType;
+
+    fn content(name: &str) -> LockedContent {
+        LockedContent { media_type: MediaType::from("x"), digest: Digest::of(name.as_bytes()), size: 1 }
+    }
+
+    fn image(number: usize) -> LockedImage {
+        let name: crate::oci::ImageRef = format!("reg.corp/image{number}:1").parse().unwrap();
+        let manifest = content(&format!("manifest {number}"));
+        let mut layers = vec![content("shared")];
+        layers.extend((0..10).map(|layer| content(&format!("layer {layer} of {number}"))));
+        LockedImage {
+            source: name.repository().clone(),
+            name,
+            role: "agent".into(),
+            groups: BTreeSet::new(),
+            root: manifest.clone(),
+            index: None,
+            derived: false,
+            insecure: false,
+            platforms: vec![LockedPlatform { platform: None, config: content("{}"), manifest, layers }],
+        }
+    }
+
+    /// Looking at every image for every layer would take minutes.
+    #[test]
+    fn ten_thousand_images_are_planned_at_once() {
+        let lock = Lock {
+            schema: LOCK_SCHEMA.into(),
+            release: "release".into(),
+            title: "A release".into(),
+            manifest: Digest::of(b""),
+            images: (0..10_000).map(image).collect(),
+        };
+        let order: Vec<Digest> = lock.layers().into_keys().collect();
+        let plan = PullPlan::new(&lock, &order, &BTreeSet::new());
+        assert_eq!(plan.copy.blobs.len(), 100_001);
+        let users = |digest| plan.copy.blobs.iter().find(|copy| copy.blob.digest == digest).map(|copy| &copy.images);
+        assert_eq!(users(content("shared").digest).map(Vec::len), Some(10_000));
+        assert_eq!(users(content("layer 7 of 77").digest), Some(&vec![lock.images[77].name.clone()]));
+    }
 }

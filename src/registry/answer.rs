@@ -6,9 +6,12 @@ use http::header::{CONTENT_TYPE, SERVER};
 use http::{HeaderMap, StatusCode};
 use reqwest::Response;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::registry::error::RegistryError;
+use crate::registry::pace::Pace;
 use crate::registry::retry::retry_after;
+use crate::registry::settings::Limits;
 
 /// Error texts beyond this are not for people.
 const MAX_ERROR_BODY: usize = 64 * 1024;
@@ -143,21 +146,30 @@ async fn start_of_body(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// Reads a whole body of at most `limit` bytes.
+/// Reads a whole body of at most `limit` bytes. One that drips is given up if `replaceable`: on another connection it may
+/// come faster.
 pub(super) async fn whole_body(
     mut response: Response,
     limit: u64,
-    stall: Duration,
+    limits: &Limits,
+    replaceable: bool,
     explain: impl Fn(reqwest::Error) -> RegistryError,
     host: &str,
     what: &str,
 ) -> Result<Vec<u8>, RegistryError> {
-    let mut body = Vec::new();
+    let stalled = |time: Duration| RegistryError::Stalled {
+        host: host.to_owned(),
+        what: what.to_owned(),
+        seconds: time.as_secs(),
+    };
+    let (mut body, mut pace) = (Vec::new(), Pace::default());
     loop {
-        let stalled =
-            || RegistryError::Stalled { host: host.to_owned(), what: what.to_owned(), seconds: stall.as_secs() };
-        let chunk = tokio::time::timeout(stall, response.chunk()).await.map_err(|_| stalled())?;
+        let begun = Instant::now();
+        let chunk = tokio::time::timeout(limits.stall, response.chunk()).await.map_err(|_| stalled(limits.stall))?;
         let Some(chunk) = chunk.map_err(&explain)? else { return Ok(body) };
+        if pace.is_too_slow(begun.elapsed(), chunk.len() as u64, limits) && replaceable {
+            return Err(stalled(limits.slow_window));
+        }
         if body.len() as u64 + chunk.len() as u64 > limit {
             return Err(RegistryError::TooLarge { host: host.to_owned(), what: what.to_owned(), limit });
         }

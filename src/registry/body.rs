@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::content::VerifyingReader;
 use crate::failure::Failure;
+use crate::oci::Hasher;
 use crate::registry::sync::lock;
 use crate::registry::throttle::Throttle;
 
@@ -36,37 +37,49 @@ struct State {
 
 /// The content behind what has been sent.
 pub(super) struct Rest {
-    reader: BoxStream<'static, Result<Bytes, Failure>>,
+    reader: BoxStream<'static, Result<(Hasher, Bytes), Failure>>,
     /// Read but not yet sent.
     ahead: Bytes,
+    /// What the reader had taken before the chunk whose rest is `ahead`: from there the content can be opened again.
+    mark: Hasher,
 }
 
 impl Rest {
     /// All of a reader's content, no faster than `throttle` lets it pass.
     pub(super) fn of(reader: VerifyingReader, throttle: Arc<Throttle>) -> Self {
+        let mark = reader.seen();
         let reader = futures_util::stream::try_unfold((reader, throttle), |(mut reader, throttle)| async move {
+            let before = reader.seen();
             let Some(chunk) = reader.next().await? else { return Ok(None) };
             throttle.pass(chunk.len()).await;
-            Ok(Some((chunk, (reader, throttle))))
+            Ok(Some(((before, chunk), (reader, throttle))))
         });
-        Self { reader: reader.boxed(), ahead: Bytes::new() }
+        Self { reader: reader.boxed(), ahead: Bytes::new(), mark }
     }
 
-    /// Content of which the first `bytes` have arrived already: they are read again, since only that proves the rest.
+    /// Content behind the first `position` bytes of the blob, which have arrived already. What the reader gives of them
+    /// is read again, since only that proves the rest.
     pub(super) async fn behind(
         mut reader: VerifyingReader,
-        mut bytes: u64,
+        position: u64,
         throttle: Arc<Throttle>,
     ) -> Result<Self, Failure> {
-        let mut ahead = Bytes::new();
+        let (mut ahead, mut mark) = (Bytes::new(), reader.seen());
+        let mut bytes = position.saturating_sub(mark.length());
         while bytes > 0 {
+            mark = reader.seen();
             let Some(chunk) = reader.next().await? else { break };
             ahead = chunk;
             let passed = usize::try_from(bytes).map_or(ahead.len(), |bytes| bytes.min(ahead.len()));
             let _ = ahead.split_to(passed);
             bytes -= passed as u64;
         }
-        Ok(Self { ahead, ..Self::of(reader, throttle) })
+        Ok(Self { ahead, mark, ..Self::of(reader, throttle) })
+    }
+
+    /// Where the content can be opened again, at or before the first byte that is left.
+    pub(super) fn mark(&self) -> Hasher {
+        self.mark.clone()
     }
 
     /// A body of the next `length` bytes. When it has been sent, what is left can be had from [`Sending::rest`].
@@ -101,6 +114,11 @@ impl Sending {
     /// Bytes taken so far.
     pub(super) fn sent(&self) -> u64 {
         self.with(|state| state.sent)
+    }
+
+    /// Bytes in all.
+    pub(super) fn length(&self) -> u64 {
+        self.with(|state| state.length)
     }
 
     /// What is left of the content, once the body was taken whole.
@@ -142,7 +160,7 @@ impl HttpBody for Upload {
                 state.moved = Some(Instant::now());
             });
             match std::task::ready!(polled) {
-                Some(Ok(chunk)) => rest.ahead = chunk,
+                Some(Ok((mark, chunk))) => (rest.mark, rest.ahead) = (mark, chunk),
                 Some(Err(failure)) => {
                     this.sending.with(|state| state.failure = Some(failure));
                     return Poll::Ready(Some(Err(io::Error::other("the content could not be read"))));

@@ -15,13 +15,10 @@ use crate::registry::auth::Access;
 use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
+use crate::registry::pace::{Pace, REPLACED};
 use crate::registry::pull::blob_name;
 use crate::registry::range::{Start, Wrong, judge};
 use crate::registry::retry::{Budget, is_passing_status};
-use crate::registry::settings::Limits;
-
-/// A slow connection is replaced so often; after that the line is believed to be slow.
-const REPLACED: u32 = 3;
 
 pub(super) struct Download {
     exchange: Arc<Exchange>,
@@ -44,27 +41,6 @@ struct Body {
     /// Bytes that come again before the wanted ones.
     skip: u64,
     pace: Pace,
-}
-
-/// How fast a connection is, in time that we spent waiting for it.
-#[derive(Default)]
-struct Pace {
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Notes bytes; true if they came too slowly for too long.
-    fn is_too_slow(&mut self, waited: Duration, bytes: u64, limits: &Limits) -> bool {
-        self.waited += waited;
-        self.bytes += bytes;
-        if self.waited < limits.slow_window {
-            return false;
-        }
-        let slow = self.bytes < limits.slow_bytes;
-        *self = Self::default();
-        slow
-    }
 }
 
 impl Download {

@@ -24,6 +24,7 @@ use crate::registry::sync::lock;
 use crate::registry::throttle::Throttle;
 use crate::registry::token::TokenServer;
 use crate::registry::transport::Transport;
+use crate::registry::weather::Weather;
 
 /// A registry that has something new to say with every answer is heard so often.
 const MAX_NOTICES: usize = 10;
@@ -92,6 +93,8 @@ pub(super) struct Exchange {
     pub(super) warned: Mutex<HashSet<String>>,
     /// What registries want their users to know, each told once.
     pub(super) notices: Mutex<HashSet<String>>,
+    /// What uploads learn of the hosts they go to.
+    pub(super) weather: Weather,
     /// Mirrors that failed; they are not asked again.
     pub(super) left_out: Mutex<HashSet<String>>,
 }
@@ -101,7 +104,8 @@ impl Exchange {
         let settings = Arc::new(settings);
         let transport = Arc::new(Transport::new(&settings)?);
         let pauses = Arc::new(Pauses::default());
-        let server = TokenServer { transport: transport.clone(), pauses: pauses.clone(), stall: settings.limits.stall };
+        let server =
+            TokenServer { transport: transport.clone(), pauses: pauses.clone(), limits: settings.limits.clone() };
         Ok(Self {
             auth: Auth::new(&settings, server),
             crowd: Crowd::new(settings.connections),
@@ -114,6 +118,7 @@ impl Exchange {
             reached: Mutex::default(),
             warned: Mutex::default(),
             notices: Mutex::default(),
+            weather: Weather::default(),
             left_out: Mutex::default(),
         })
     }
@@ -142,6 +147,9 @@ impl Exchange {
     /// Waits after a failure, or gives the failure back when waiting would not help.
     pub(super) async fn pause(&self, error: RegistryError, budget: &mut Budget) -> Result<(), RegistryError> {
         let host = error.host();
+        if let RegistryError::Stalled { seconds, .. } = error.inner() {
+            budget.stood_still(Duration::from_secs(*seconds));
+        }
         // "Come back in 0 seconds" says nothing.
         let (pause, reason) = if let RegistryError::RateLimited { seconds: Some(seconds @ 1..), .. } = error.inner() {
             let stated = Duration::from_secs(*seconds);

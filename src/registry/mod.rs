@@ -9,15 +9,9 @@
 //! | `challenge`, `realm`, `token`, `auth` | logging in, and to whom a login is shown |
 //! | `redirect`, `retry`, `exchange`, `answer`, `notice` | one request: login, redirects, pauses, tries |
 //! | `crowd`, `throttle` | how much at once |
-//! | `pull`, `download`, `range` | documents and blobs from it |
-//! | `push`, `upload`, `parts`, `body`, `location` | documents and blobs to it |
-//! | `probe` | looks at a registry, for `doctor` and `login` |
-//! | `error`, `explain` | what can go wrong, and what to do |
-//! | `redirect`, `retry`, `exchange`, `answer` | one request: login, redirects, pauses, tries |
-//! | `pull`, `range` | documents and blobs from it |
-//! | `push`, `upload`, `body`, `location` | documents and blobs to it |
+//! | `pull`, `download`, `range`, `pace` | documents and blobs from it |
+//! | `push`, `upload`, `parts`, `body`, `location`, `weather` | documents and blobs to it |
 //! | `probe`, `tls_report` | looks at a registry, for `doctor` and `login` |
-//! | `error` | what can go wrong, and what to do |
 //! | `error`, `explain`, `quirks` | what can go wrong, and what to do |
 
 mod answer;
@@ -38,6 +32,7 @@ mod explain;
 mod helper;
 mod location;
 mod notice;
+mod pace;
 mod parts;
 mod probe;
 mod proxy;
@@ -58,6 +53,7 @@ mod tls_report;
 mod token;
 mod transport;
 mod upload;
+mod weather;
 
 use std::sync::Arc;
 

@@ -5,6 +5,7 @@ use http::{HeaderValue, Method, StatusCode};
 use url::Url;
 
 use crate::content::ImageSource;
+use crate::oci::Hasher;
 use crate::registry::body::Rest;
 use crate::registry::endpoint::shown_host;
 use crate::registry::error::RegistryError;
@@ -20,12 +21,14 @@ struct Standing {
     session: Url,
     /// Bytes that the registry has.
     position: u64,
+    /// Where our own content can be opened again to go on from there.
+    mark: Hasher,
 }
 
 impl<S: ImageSource> Upload<'_, S> {
     pub(super) async fn parts(&mut self) -> Result<(), Stop> {
         let (session, least) = self.begin().await?;
-        let mut standing = Standing { session, position: 0 };
+        let mut standing = Standing { session, position: 0, mark: Hasher::new() };
         let sent = self.send_parts(&mut standing, least).await;
         if sent.is_err() {
             self.exchange.abandon(&self.endpoint, standing.session, &self.what).await;
@@ -40,20 +43,14 @@ impl<S: ImageSource> Upload<'_, S> {
         while standing.position < size {
             let content = match rest.take() {
                 Some(rest) => rest,
-                None => self.content_behind(standing.position).await?,
+                None => self.content_behind(standing).await?,
             };
             let length = self.next_part(least).min(size - standing.position);
             match self.patch(standing, content, length).await {
-                Ok(left) => {
-                    (rest, refusals) = (left, 0);
-                    self.part_arrived();
-                }
-                Err(Stop::Server(error)) => {
-                    self.part_broke();
-                    self.recover(standing, error).await?;
-                }
+                Ok(left) => (rest, refusals) = (left, 0),
+                Err(Stop::Server(error)) => self.recover(standing, error).await?,
                 // Tokens of minutes end between parts. The login was renewed by the refusal; what arrived stays.
-                Err(Stop::BeginAgain(RegistryError::LoginMissing { .. })) if refusals < RENEWALS => {
+                Err(Stop::Renewed(_)) if refusals < RENEWALS => {
                     refusals += 1;
                     self.ask_standing(standing).await?;
                 }
@@ -64,9 +61,11 @@ impl<S: ImageSource> Upload<'_, S> {
         self.complete(standing).await
     }
 
-    async fn content_behind(&self, position: u64) -> Result<Rest, Stop> {
-        let reader = self.content.open().await?;
-        Ok(Rest::behind(reader, position, self.exchange.throttle.clone()).await?)
+    /// Our own content behind what the registry has. Some forget what they had acknowledged.
+    async fn content_behind(&self, standing: &Standing) -> Result<Rest, Stop> {
+        let known = standing.mark.length() <= standing.position;
+        let reader = self.content.after(if known { standing.mark.clone() } else { Hasher::new() }).await?;
+        Ok(Rest::behind(reader, standing.position, self.exchange.throttle.clone()).await?)
     }
 
     /// Sends one part. Gives back the content behind it if the registry took all of it.
@@ -75,6 +74,7 @@ impl<S: ImageSource> Upload<'_, S> {
         let end = standing.position + length;
         let range = format!("{}-{}", standing.position, end - 1);
         call.headers.insert(CONTENT_RANGE, HeaderValue::from_str(&range).expect("digits are plain text"));
+        standing.mark = content.mark();
         let (body, sending) = content.body(length);
         let answer = self.watched(&call, body, &sending).await?;
         if !matches!(answer.status(), StatusCode::ACCEPTED | StatusCode::NO_CONTENT | StatusCode::CREATED) {
@@ -94,9 +94,17 @@ impl<S: ImageSource> Upload<'_, S> {
         if !out_of_step && chance(&error) == Chance::None && !matches!(error, RegistryError::RateLimited { .. }) {
             return Err(error.into());
         }
-        let error = if out_of_step { as_broken(&error) } else { error };
+        let why = "the registry and we disagree on where the upload stands";
+        let error = if out_of_step { self.as_broken(&error, why) } else { error };
+        let broke = matches!(error, RegistryError::Broken { .. } | RegistryError::Stalled { .. });
         self.exchange.pause(error, &mut self.budget).await?;
-        self.ask_standing(standing).await
+        let asked = self.ask_standing(standing).await;
+        match &asked {
+            Ok(()) if broke && standing.position > 0 => self.outlived_a_break(),
+            Err(Stop::Lost(_)) if broke => self.lost_by_a_break(),
+            _ => {}
+        }
+        asked
     }
 
     /// Asks where the upload stands.
@@ -108,7 +116,7 @@ impl<S: ImageSource> Upload<'_, S> {
             // The session is gone; perhaps because the blob is complete.
             Err(error @ RegistryError::NotFound { .. }) => {
                 if !self.is_there().await? {
-                    return Err(Stop::BeginAgain(error));
+                    return Err(Stop::Lost(error));
                 }
                 standing.position = self.content.blob().size;
                 return Ok(());
@@ -135,7 +143,7 @@ impl<S: ImageSource> Upload<'_, S> {
                 if self.is_there().await? {
                     Ok(())
                 } else {
-                    Err(Stop::BeginAgain(error))
+                    Err(Stop::Lost(error))
                 }
             }
             other => Ok(other?),
@@ -154,10 +162,4 @@ fn reached(answer: &Answer) -> Option<u64> {
     let (_, last) = range.trim().trim_start_matches("bytes=").split_once('-')?;
     let last: u64 = last.trim().parse().ok()?;
     Some(if last == 0 { 0 } else { last + 1 })
-}
-
-/// A part that came out of step is like one that broke: the registry is asked where it stands.
-fn as_broken(error: &RegistryError) -> RegistryError {
-    let (host, what) = (error.host(), error.to_string());
-    RegistryError::Broken { host, what, source: "the registry and we disagree on where the upload stands".into() }
 }

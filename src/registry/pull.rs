@@ -15,6 +15,7 @@ use crate::registry::download::Download;
 use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
+use crate::registry::pace::REPLACED;
 use crate::registry::sync::lock;
 
 pub(super) fn manifest_name(at: &Repository, lookup: &Lookup) -> String {
@@ -82,15 +83,16 @@ impl Exchange {
         let access = Access::pull(&endpoint.repository);
         let mut call = Call::new(Method::GET, endpoint.manifest(lookup), endpoint, access, &what);
         call.headers.insert(ACCEPT, accepted_documents());
-        let mut budget = self.budget();
+        let (mut budget, mut stalls) = (self.budget(), 0);
         loop {
-            let error = match self.whole_document(&call, lookup).await {
+            let error = match self.whole_document(&call, lookup, stalls < REPLACED).await {
                 Ok(document) => {
                     let answered_by = endpoint.repository.clone();
                     return Ok(Fetched { document, answered_by, insecure: endpoint.insecure });
                 }
                 Err(error) => error,
             };
+            stalls += u32::from(matches!(error.inner(), RegistryError::Stalled { .. }));
             // A cache on the way may hold something stale; once it is asked to look again.
             let first = !call.headers.contains_key(CACHE_CONTROL);
             let doubtful = match error.inner() {
@@ -106,12 +108,18 @@ impl Exchange {
         }
     }
 
-    async fn whole_document(&self, call: &Call<'_>, lookup: &Lookup) -> Result<Document, RegistryError> {
+    async fn whole_document(
+        &self,
+        call: &Call<'_>,
+        lookup: &Lookup,
+        replaceable: bool,
+    ) -> Result<Document, RegistryError> {
         let Answer { response, url, .. } = self.attempt(call, &[StatusCode::OK]).await?;
         let (host, what) = (shown_host(&url), &call.what);
         let (status, headers) = (response.status(), response.headers().clone());
         let explain = |error| self.transport.explain(error, &url, what);
-        let body = whole_body(response, MAX_DOCUMENT_BYTES, self.settings.limits.stall, explain, &host, what).await?;
+        let limits = &self.settings.limits;
+        let body = whole_body(response, MAX_DOCUMENT_BYTES, limits, replaceable, explain, &host, what).await?;
         if let Lookup::Digest(expected) = lookup {
             let got = Digest::of(&body);
             if got != *expected {

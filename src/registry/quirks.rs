@@ -1,8 +1,9 @@
 //! What certain registries mean by what they say, and what to do about it there.
 //!
 //! The words are those of the products' own answers; they change, so each row only adds a next step and decides
-//! nothing.
+//! nothing. What a name alone decides stands below them.
 
+use crate::oci::Host;
 use crate::registry::error::RegistryError;
 
 /// Words of an answer and the next step that they call for.
@@ -86,6 +87,15 @@ const QUIRKS: [Quirk; 16] = [
         step: "this registry takes no image of this form: pull again with `--platform linux/amd64`, which leaves indexes and attestations out",
     },
 ];
+
+/// Registries that take a blob in one request only: GitHub's damages what comes in several parts, Google's refuses it.
+const WHOLE_ONLY: [&str; 4] = ["ghcr.io", "gcr.io", ".gcr.io", ".pkg.dev"];
+
+/// Whether blobs may be sent to this registry in parts, as far as its name tells.
+pub(super) fn takes_parts(host: &Host) -> bool {
+    let name = host.as_str();
+    !WHOLE_ONLY.iter().any(|known| if known.starts_with('.') { name.ends_with(known) } else { name == *known })
+}
 
 /// The next step for what a registry said, where its words are known.
 pub(super) fn step(error: &RegistryError) -> Option<String> {

@@ -57,6 +57,12 @@ impl Budget {
         }
     }
 
+    /// Notes that the failure which comes next took so long by itself: time in which nothing moved.
+    pub(super) fn stood_still(&mut self, time: Duration) {
+        let now = Instant::now();
+        self.since.get_or_insert_with(|| now.checked_sub(time).unwrap_or(now));
+    }
+
     /// The pause before the next try, or none if there should be none. Each failure in a row doubles the longest
     /// possible pause; the real one is random, so that many clients do not come back at once. `allowed` may be less
     /// than the budget's own time.
@@ -226,6 +232,17 @@ mod tests {
         assert_eq!(budget.next_pause(Chance::Good, None), None);
         budget.gained(1);
         assert!(budget.next_pause(Chance::Good, None).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_nothing_moved_counts() {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let mut budget = Budget::new(Duration::from_secs(3), &Limits::default());
+        budget.stood_still(Duration::from_secs(30));
+        assert_eq!(budget.next_pause(Chance::Good, None), None);
+        let mut budget = Budget::new(Duration::from_secs(31), &Limits::default());
+        budget.stood_still(Duration::from_secs(30));
+        assert!(budget.next_pause(Chance::Good, None).is_some_and(|pause| pause <= Duration::from_secs(1)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -116,8 +116,10 @@ pub struct Limits {
     pub first_contact: Duration,
     /// The pause before a fresh token that was refused is tried once more: servers' clocks differ.
     pub fresh_token_pause: Duration,
-    /// The size of a part when a blob is uploaded in parts.
+    /// The largest part when a blob is uploaded in parts.
     pub upload_part: u64,
+    /// The smallest, unless the registry refuses that size: each costs a round trip.
+    pub least_part: u64,
 }
 
 impl RegistrySettings {
@@ -142,6 +144,7 @@ impl Default for Limits {
             first_contact: Duration::from_secs(30),
             fresh_token_pause: Duration::from_secs(2),
             upload_part: 8 * 1024 * 1024,
+            least_part: 64 * 1024,
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::registry::endpoint::shown_host;
 use crate::registry::error::RegistryError;
 use crate::registry::retry::Pauses;
 use crate::registry::secret::Secret;
+use crate::registry::settings::Limits;
 use crate::registry::transport::Transport;
 
 /// Real ones have a few kilobytes.
@@ -28,7 +29,7 @@ const MOST_SECONDS: f64 = 24.0 * 3_600.0;
 pub(super) struct TokenServer {
     pub(super) transport: Arc<Transport>,
     pub(super) pauses: Arc<Pauses>,
-    pub(super) stall: Duration,
+    pub(super) limits: Limits,
 }
 
 pub(super) struct TokenRequest<'a> {
@@ -66,7 +67,7 @@ impl TokenServer {
         }
         let headers = response.headers().clone();
         let explain = |error| self.transport.explain(error, &request.realm, &what);
-        let body = whole_body(response, MAX_TOKEN_ANSWER, self.stall, explain, &host, &what).await?;
+        let body = whole_body(response, MAX_TOKEN_ANSWER, &self.limits, true, explain, &host, &what).await?;
         if let Some(page) = page(status, &headers, &body, &host, &what) {
             return Err(page);
         }

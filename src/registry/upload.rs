@@ -15,16 +15,15 @@ use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
 use crate::registry::pull::blob_name;
+use crate::registry::quirks::takes_parts;
 use crate::registry::retry::{Budget, is_passing_status};
 
-/// How often a lost session or a renewed login leads to a new beginning without a pause.
-const NEW_BEGINNINGS: u32 = 3;
+/// How often a renewed login leads to a new beginning.
+const RENEWALS: u32 = 3;
+/// How many uploads may be lost at a host that has taken none yet: it may lead nowhere.
+const LOSSES: u32 = 3;
 /// How often a registry that got all bytes is asked for the blob before they are sent again.
 const LOOKS: u32 = 4;
-/// Parts are not made smaller than this: each costs a round trip.
-const LEAST_PART: u64 = 256 * 1024;
-/// After so many breaks a blob goes in parts, however far it came in one request.
-const BREAKS: u32 = 2;
 /// How often an upload's address may change before anything is sent.
 const MAX_MOVES: usize = 3;
 
@@ -34,27 +33,10 @@ pub(super) struct Upload<'a, S> {
     pub(super) content: BlobContent<S>,
     pub(super) what: String,
     pub(super) budget: Budget,
-    way: Way,
-    /// The size of the next part: less after each break, slowly more while all goes well.
-    part: u64,
-    /// Requests that broke or stood still.
-    breaks: u32,
     /// The most bytes that ever arrived in one go; more than that is progress.
     best: u64,
-    beginnings: u32,
-}
-
-/// How the bytes travel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// In one request, as all registries take them.
-    Whole,
-    /// In parts, because one request was too large for a proxy in between.
-    PartsForSize,
-    /// In parts, because a long request broke.
-    PartsForBreaks,
-    /// In one request after all: this registry takes no parts.
-    WholeOnly,
+    renewals: u32,
+    losses: u32,
 }
 
 /// Why an attempt ended.
@@ -63,8 +45,12 @@ pub(super) enum Stop {
     Server(RegistryError),
     /// Our own source.
     Source(Failure),
-    /// Something has changed for the better: a new login, a lost session that can be replaced.
-    BeginAgain(RegistryError),
+    /// The login was refused, and has been renewed by that.
+    Renewed(RegistryError),
+    /// Other uploads broke meanwhile: this one would hardly have come through, and goes on in parts.
+    Hopeless,
+    /// The registry does not know the upload any more; another one can be begun.
+    Lost(RegistryError),
 }
 
 impl From<RegistryError> for Stop {
@@ -83,29 +69,43 @@ impl<'a, S: ImageSource> Upload<'a, S> {
     pub(super) fn new(exchange: &'a Exchange, endpoint: Endpoint, content: BlobContent<S>) -> Self {
         let what = blob_name(&endpoint.repository, content.blob().digest);
         let budget = exchange.budget();
-        let part = exchange.settings.limits.upload_part;
-        Self { exchange, endpoint, content, what, budget, way: Way::Whole, part, breaks: 0, best: 0, beginnings: 0 }
+        Self { exchange, endpoint, content, what, budget, best: 0, renewals: 0, losses: 0 }
     }
 
     /// Sends the blob until the registry has it.
     pub(super) async fn run(mut self) -> Result<Arrival, Failure> {
         loop {
-            let ended = match self.way {
+            let part = self.part();
+            let ended = match part {
                 _ if self.content.blob().size == 0 => self.nothing().await,
-                Way::Whole | Way::WholeOnly => self.whole().await,
-                Way::PartsForSize | Way::PartsForBreaks => self.parts().await,
+                None => self.whole().await,
+                Some(_) => self.parts().await,
             };
             let error = match ended {
-                Ok(()) => return Ok(Arrival::Moved),
+                Ok(()) => {
+                    self.exchange.weather.took(&self.host());
+                    return Ok(Arrival::Moved);
+                }
                 Err(Stop::Source(failure)) => return Err(failure),
-                Err(Stop::BeginAgain(error)) if self.beginnings >= NEW_BEGINNINGS => return Err(error.into()),
-                Err(Stop::BeginAgain(_)) => {
-                    self.beginnings += 1;
+                Err(Stop::Hopeless) => continue,
+                Err(Stop::Renewed(error)) if self.renewals >= RENEWALS => return Err(error.into()),
+                Err(Stop::Renewed(_)) => {
+                    self.renewals += 1;
                     continue;
+                }
+                Err(Stop::Lost(error)) => {
+                    self.losses += 1;
+                    if self.losses > LOSSES && !self.exchange.weather.took_something(&self.host()) {
+                        return Err(error.into());
+                    }
+                    if self.losses == 1 {
+                        continue;
+                    }
+                    self.as_broken(&error, "the registry does not know the upload any more")
                 }
                 Err(Stop::Server(error)) => error,
             };
-            if self.changes_way(&error) {
+            if self.has_another_way(&error, part) {
                 continue;
             }
             self.exchange.pause(error, &mut self.budget).await?;
@@ -131,38 +131,49 @@ impl<'a, S: ImageSource> Upload<'a, S> {
         Ok(false)
     }
 
-    /// Whether to go on at once in another way.
-    fn changes_way(&mut self, error: &RegistryError) -> bool {
-        let broke = matches!(error, RegistryError::Broken { .. } | RegistryError::Stalled { .. });
-        self.breaks += u32::from(broke);
-        let in_parts = self.content.blob().size > LEAST_PART && (self.best > self.part || self.breaks >= BREAKS);
-        let (from, to, at_once) = match (self.way, error) {
-            (Way::Whole, RegistryError::Status { status: 413, .. } | RegistryError::Page { status: 413, .. }) => {
-                (Way::Whole, Way::PartsForSize, true)
+    /// Whether to go on at once in another way than in parts of the size `part`, or than whole.
+    fn has_another_way(&self, error: &RegistryError, part: Option<u64>) -> bool {
+        match error {
+            // Smaller, unless it was as small as it gets.
+            _ if is_too_large(error) => self.part().is_some_and(|smaller| part.is_none_or(|part| smaller < part)),
+            RegistryError::Status { status, .. } if part.is_some() && !is_passing_status(*status) => {
+                self.exchange.weather.refused_parts(&self.host())
             }
-            (Way::Whole, _) if broke && in_parts => (Way::Whole, Way::PartsForBreaks, false),
-            (Way::PartsForBreaks, RegistryError::Status { status, .. }) if !is_passing_status(*status) => {
-                (Way::PartsForBreaks, Way::WholeOnly, true)
-            }
-            (way, _) => (way, way, false),
-        };
-        self.way = to;
-        from != to && at_once
+            _ => false,
+        }
+    }
+
+    fn host(&self) -> String {
+        self.endpoint.host().to_string()
+    }
+
+    /// The size of the parts in which this blob goes; none if it goes in one request.
+    fn part(&self) -> Option<u64> {
+        if !takes_parts(self.endpoint.host()) {
+            return None;
+        }
+        let part = self.exchange.weather.part(&self.host(), &self.exchange.settings.limits)?;
+        (part < self.content.blob().size).then(|| part.min(self.exchange.settings.limits.upload_part))
     }
 
     /// The size of the next part; `least` is the registry's own limit.
     pub(super) fn next_part(&self, least: u64) -> u64 {
-        self.part.max(least).max(1)
+        self.part().unwrap_or(self.exchange.settings.limits.upload_part).max(least).max(1)
     }
 
-    /// A part that broke is lost: the next ones are smaller, so that less is lost with each.
-    pub(super) fn part_broke(&mut self) {
-        self.part = (self.part / 2).max(LEAST_PART.min(self.part));
+    /// An upload that is gone or out of step is like one that broke: the line or the registry may do better later.
+    pub(super) fn as_broken(&self, error: &RegistryError, why: &'static str) -> RegistryError {
+        RegistryError::Broken { host: error.host(), what: self.what.clone(), source: why.into() }
     }
 
-    /// Parts grow again, slowly, since a line that broke often will break again.
-    pub(super) fn part_arrived(&mut self) {
-        self.part = (self.part + self.part / 32).min(self.exchange.settings.limits.upload_part);
+    /// Keeps for the host's other blobs that an upload went on after a break.
+    pub(super) fn outlived_a_break(&self) {
+        self.exchange.weather.remembered(&self.host());
+    }
+
+    /// Keeps for the host's other blobs that an upload was gone after a break.
+    pub(super) fn lost_by_a_break(&self) {
+        self.exchange.weather.forgot(&self.host());
     }
 
     /// Notes how far an attempt came.
@@ -242,8 +253,8 @@ impl<'a, S: ImageSource> Upload<'a, S> {
         let status = answer.status();
         let error = answer.refused(&self.what).await;
         match status {
-            // The login was renewed when the answer came; the session may be lost with the registry's memory of it.
-            StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND => Stop::BeginAgain(error),
+            StatusCode::UNAUTHORIZED => Stop::Renewed(error),
+            StatusCode::NOT_FOUND => Stop::Lost(error),
             _ => Stop::Server(error),
         }
     }
@@ -259,8 +270,11 @@ impl<'a, S: ImageSource> Upload<'a, S> {
         let look = Duration::from_millis(250).min(limits.stall);
         let mut answer = std::pin::pin!(self.exchange.stream(call, body));
         let ended = loop {
-            if let Ok(ended) = tokio::time::timeout(look, &mut answer).await {
-                break ended;
+            let change = self.exchange.weather.change();
+            tokio::select! {
+                ended = &mut answer => break ended,
+                () = change => if self.is_hopeless(sending) { return Err(Stop::Hopeless) },
+                () = tokio::time::sleep(look) => {}
             }
             // The last bytes are followed by the server's own work: hashing, copying to its store.
             let patience = if sending.is_sent() { limits.headers } else { limits.stall };
@@ -269,9 +283,38 @@ impl<'a, S: ImageSource> Upload<'a, S> {
                 break Err(RegistryError::Stalled { host, what, seconds: patience.as_secs() });
             }
         };
-        match sending.failure() {
-            Some(failure) => Err(Stop::Source(failure)),
-            None => ended.map_err(Stop::Server),
+        if let Some(failure) = sending.failure() {
+            return Err(Stop::Source(failure));
+        }
+        self.learn(sending, &ended);
+        ended.map_err(Stop::Server)
+    }
+
+    /// Whether a blob that goes in one request had better go in parts.
+    fn is_hopeless(&self, sending: &Sending) -> bool {
+        let (size, sent) = (self.content.blob().size, sending.sent());
+        let whole = sending.length() == size && self.part().is_some();
+        whole && self.exchange.weather.is_hopeless(&self.host(), sent, size - sent)
+    }
+
+    /// Keeps for the host's other blobs how this body fared.
+    fn learn(&self, sending: &Sending, ended: &Result<Answer, RegistryError>) {
+        let (weather, host) = (&self.exchange.weather, self.host());
+        weather.passed(&host, sending.sent());
+        match ended {
+            Ok(answer) if answer.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                weather.too_large(&host, sending.length());
+            }
+            // Gateways that give up on a long request say so in words.
+            Ok(answer) if !answer.status().is_server_error() || !is_passing_status(answer.status().as_u16()) => {}
+            Err(RegistryError::Broken { .. } | RegistryError::Stalled { .. }) | Ok(_) if sending.sent() > 0 => {
+                weather.broke(&host);
+            }
+            _ => {}
         }
     }
+}
+
+fn is_too_large(error: &RegistryError) -> bool {
+    matches!(error, RegistryError::Status { status: 413, .. } | RegistryError::Page { status: 413, .. })
 }

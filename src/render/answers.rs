@@ -8,11 +8,14 @@ use crate::failure::{ErrorClass, Explain};
 use crate::oci::ImageRef;
 use crate::render::env_file::{AgentToken, EnvName, EnvValue, refuse_control};
 use crate::render::error::RenderError;
-use crate::render::setting::Setting;
+use crate::render::setting::{Kind, Setting};
 use crate::render::values::{
-    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
-    refuse_bad_path, switch,
+    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, KubernetesName,
+    MachineBox, Pin, PullSecretForm, ServerUrl, Volume, refuse_bad_path, switch,
 };
+
+/// Linux takes no path that is longer, and no option says more.
+const MAX_RUN_OPTION: usize = 8192;
 
 /// Answers as they were written: texts by their setting. Of a file its content stands here.
 #[derive(Clone, Default)]
@@ -24,11 +27,27 @@ impl Given {
         self.0.entry(setting).or_default().push(Zeroizing::new(text.into()));
     }
 
-    /// The same with `other`'s texts in place of its own, for every setting that `other` has.
+    /// The same with what `other` says on top of it: in place of one text, behind a list's. A variable that both set
+    /// is the other's.
     #[must_use]
-    pub fn replaced_by(mut self, other: Self) -> Self {
-        self.0.extend(other.0);
+    pub fn overlaid_by(mut self, other: Self) -> Self {
+        for (setting, texts) in other.0 {
+            let own = self.0.entry(setting).or_default();
+            match setting.kind() {
+                Kind::Texts => {
+                    let name = |text: &str| text.split('=').next().unwrap_or_default().to_owned();
+                    own.retain(|text| setting != Setting::Env || !texts.iter().any(|new| name(new) == name(text)));
+                    own.extend(texts);
+                }
+                Kind::Text | Kind::Switch | Kind::File => *own = texts,
+            }
+        }
         self
+    }
+
+    /// All texts of a setting.
+    pub fn texts(&self, setting: Setting) -> Vec<&str> {
+        self.0.get(&setting).into_iter().flatten().map(|text| text.as_str()).collect()
     }
 
     /// The same without a setting.
@@ -51,7 +70,8 @@ impl Given {
 
     /// The settings that have an answer. A switch that is off is none.
     pub fn settings(&self) -> impl Iterator<Item = Setting> {
-        self.0.keys().copied().filter(|&setting| self.one(setting) != Some("false"))
+        let off = |setting: Setting| setting.kind() == Kind::Switch && !self.is_on(setting).unwrap_or(true);
+        self.0.keys().copied().filter(move |&setting| !off(setting))
     }
 
     /// The value of a setting that has one at most.
@@ -155,6 +175,8 @@ pub struct Answers {
     pub variables: Vec<(EnvName, EnvValue)>,
     /// More volumes.
     pub volumes: Vec<Volume>,
+    /// More words for the engine's `run`.
+    pub run_options: Vec<String>,
     /// The certificate authority that vouches for the registry, for the engines to trust.
     pub authority: Option<Certificates>,
     /// The load generators' login.
@@ -165,6 +187,14 @@ pub struct Answers {
     pub published_port: Option<u16>,
     /// Where in its container the server keeps its data.
     pub data_path: Option<AbsolutePath>,
+    /// The box that a virtual machine is made of.
+    pub machine_box: Option<MachineBox>,
+    /// The namespace in Kubernetes.
+    pub namespace: Option<KubernetesName>,
+    /// The secret in Kubernetes that holds the registry's login.
+    pub pull_secret: Option<KubernetesName>,
+    /// How the agent's chart takes pull secrets.
+    pub pull_secret_form: Option<PullSecretForm>,
 }
 
 impl Answers {
@@ -187,11 +217,16 @@ impl Answers {
             auto_update: auto_update(given)?,
             variables: given.all(Setting::Env, variable)?,
             volumes: given.all(Setting::Volume, str::parse)?,
+            run_options: given.all(Setting::RunOption, run_option)?,
             authority: given.parsed(Setting::CaFile, Certificates::parse)?,
             registry_login: registry_login(given)?,
             ports: given.all(Setting::Port, part_port)?.into_iter().collect(),
             published_port: given.parsed(Setting::PublishedPort, port)?,
             data_path: given.parsed(Setting::DataPath, str::parse)?,
+            machine_box: given.parsed(Setting::Box, str::parse)?,
+            namespace: given.parsed(Setting::Namespace, |text| KubernetesName::label("namespace", text))?,
+            pull_secret: given.parsed(Setting::PullSecret, |text| KubernetesName::object("pull secret", text))?,
+            pull_secret_form: given.parsed(Setting::PullSecretForm, str::parse)?,
         })
     }
 }
@@ -199,6 +234,17 @@ impl Answers {
 fn env_file(text: &str) -> Result<String, RenderError> {
     refuse_bad_path("path of the env-file", text)?;
     Ok(text.to_owned())
+}
+
+/// One option as one word. No other option of ours can be meant by it, and no image.
+fn run_option(text: &str) -> Result<String, RenderError> {
+    refuse_control("option of the engine", text)?;
+    let name = text.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or_default());
+    let sound = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if name.is_some_and(sound) && text.len() <= MAX_RUN_OPTION {
+        return Ok(text.to_owned());
+    }
+    Err(RenderError::RunOption)
 }
 
 fn image(text: &str) -> Result<ImageRef, RenderError> {

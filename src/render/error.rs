@@ -117,6 +117,15 @@ pub enum RenderError {
         /// The last part of its name.
         name: &'static str,
     },
+    /// No option of an engine's `run`.
+    #[error("an option of the engine is not written as one word: `--NAME` or `--NAME=VALUE`")]
+    RunOption,
+    /// A pasted command that is not understood. It is not repeated: it holds the token.
+    #[error("the pasted command cannot be used: {reason}")]
+    Pasted {
+        /// Why.
+        reason: &'static str,
+    },
     /// No certificates.
     #[error("the certificate file {0}")]
     Certificates(&'static str),
@@ -172,6 +181,44 @@ pub enum RenderError {
         /// What is wrong with the value.
         fault: &'static str,
     },
+    /// A name that Kubernetes does not take.
+    #[error("the {what} `{text}` is no name in Kubernetes: `a-z`, `0-9` and `-` only, at most 63 characters")]
+    KubernetesName {
+        /// Which name.
+        what: &'static str,
+        /// What was given.
+        text: String,
+    },
+    /// No agent for Kubernetes.
+    #[error("the bundle holds no image with the role `kubernetes-agent`; it holds {}", listed(images))]
+    NoKubernetesAgent {
+        /// What it holds.
+        images: Vec<ImageRef>,
+    },
+    /// Nothing that a chart installs.
+    #[error(
+        "the bundle holds neither the agent for Kubernetes nor the server, so there is no chart to write values for"
+    )]
+    NoChart,
+    /// A server with two user interfaces.
+    #[error(
+        "the bundle holds a server before 15.0.0, which has two user interfaces; what its chart calls them is not known"
+    )]
+    OldChart,
+    /// The chart has one version for all of the server's images.
+    #[error("the chart has one version for all images, and `{first}` and `{other}` have two")]
+    SeveralVersions {
+        /// One image.
+        first: Box<ImageRef>,
+        /// Another.
+        other: Box<ImageRef>,
+    },
+    /// A server without its database.
+    #[error("the bundle holds the server and no Elasticsearch, which its chart would fetch from the internet")]
+    NoElasticsearch,
+    /// Charts name images by their tags.
+    #[error("`{0}` has no tag, and charts name images by their tags")]
+    NoTag(Box<ImageRef>),
     /// A template of ours does not fit its values.
     #[error("the template `{name}` cannot be filled in: {reason}")]
     Template {
@@ -213,6 +260,8 @@ impl Explain for RenderError {
             | Self::Choice { .. }
             | Self::Heap(_)
             | Self::Volume(_)
+            | Self::RunOption
+            | Self::Pasted { .. }
             | Self::AbsolutePath(_)
             | Self::Port(_)
             | Self::NoPort { .. }
@@ -224,9 +273,18 @@ impl Explain for RenderError {
             | Self::NoUse { .. }
             | Self::Missing { .. }
             | Self::Unquotable { .. }
+            | Self::KubernetesName { .. }
+            | Self::OldChart
+            | Self::SeveralVersions { .. }
+            | Self::NoTag(_)
             | Self::SeveralAgents { .. } => ErrorClass::Usage,
-            Self::NoAgent { .. } | Self::NoPart { .. } | Self::NotInBundle { .. } => ErrorClass::NotFound,
-            Self::Template { .. } => ErrorClass::Other,
+            Self::NoAgent { .. }
+            | Self::NoPart { .. }
+            | Self::NotInBundle { .. }
+            | Self::NoKubernetesAgent { .. }
+            | Self::NoChart
+            | Self::NoElasticsearch => ErrorClass::NotFound,
+            Self::Template { .. } => ErrorClass::Input,
         }
     }
 
@@ -235,6 +293,9 @@ impl Explain for RenderError {
             Self::SeveralAgents { choices } => choices.first().map(|image| format!("choose one: `--image {image}`")),
             Self::NoAgent { images } if !images.is_empty() => {
                 Some(format!("choose one of its images with `--image`: {}", listed(images)))
+            }
+            Self::NotInBundle { wanted, images } if images.iter().any(|image| image.repository() == wanted.repository()) => {
+                Some("pull a bundle with that tag, or take the bundle's: `--image NAME:TAG`".into())
             }
             Self::NoAgent { .. } | Self::NotInBundle { .. } => {
                 Some("see what is in it: `octobundle inspect FILE`".into())
@@ -246,6 +307,10 @@ impl Explain for RenderError {
             }
             Self::Heap(_) => Some("write it as in `--heap 1g`".into()),
             Self::Volume(_) => Some("write it as in `-v /srv/data:/data:ro`".into()),
+            Self::RunOption => Some("write it as in `--run-option=--memory=2g`".into()),
+            Self::Pasted { .. } => {
+                Some("paste the whole command that OctoPerf shows under \"Add Agent\", from `docker run` to the image".into())
+            }
             Self::AbsolutePath(_) => Some("write it as in `/home/octoperf/data`".into()),
             Self::Port(_) => Some("write it as in `--port octoperf-ui=8080`".into()),
             Self::NoPort { parts } => parts.first().map(|part| {
@@ -270,6 +335,16 @@ impl Explain for RenderError {
             Self::Missing { missing, .. } => {
                 missing.first().map(|setting| format!("add `--{}`, or its line in a `--site` file", setting.key()))
             }
+            Self::KubernetesName { .. } => Some("write it as in `octoperf-agent-1`".into()),
+            Self::NoKubernetesAgent { .. } => {
+                Some("pull the release with its group `kubernetes-agent`, or name the image: `--image IMAGE`".into())
+            }
+            Self::NoChart | Self::NoElasticsearch => {
+                Some("pull the release with its group `infra` or `kubernetes-agent`: `octobundle pull RELEASE --group infra`".into())
+            }
+            Self::OldChart => Some("write the values by hand, by the names that `octobundle push --dry-run` shows".into()),
+            Self::SeveralVersions { .. } => Some("carry the images of one release".into()),
+            Self::NoTag(_) => Some("give it a tag in the release manifest".into()),
             Self::Empty { .. }
             | Self::TooLong { .. }
             | Self::Control { .. }

@@ -82,8 +82,14 @@ impl PrivateImages {
     pub fn agent(&self, wanted: Option<&ImageRef>) -> Result<&PrivateImage, RenderError> {
         let all = || self.images.iter().map(|image| image.source.clone()).collect::<Vec<_>>();
         if let Some(wanted) = wanted {
-            let found = self.images.iter().find(|image| image.source == *wanted);
-            return found.ok_or_else(|| RenderError::NotInBundle { wanted: Box::new(wanted.clone()), images: all() });
+            // OctoPerf shows the private name itself where the provider has a registry.
+            let found = self.images.iter().find(|image| image.source == *wanted || image.name == *wanted);
+            return found.ok_or_else(|| {
+                let near = |image: &ImageRef| image.repository().name == wanted.repository().name;
+                let tags: Vec<ImageRef> = all().into_iter().filter(near).collect();
+                let images = if tags.is_empty() { all() } else { tags };
+                RenderError::NotInBundle { wanted: Box::new(wanted.clone()), images }
+            });
         }
         let agents: Vec<&PrivateImage> = self.of_role(AGENT_ROLE).collect();
         match agents[..] {

@@ -13,9 +13,12 @@ mod env_file;
 mod environment;
 mod error;
 mod images;
+mod own_template;
+mod pasted;
 mod quote;
 mod rendered;
 mod setting;
+mod stick;
 mod target;
 mod targets;
 mod template;
@@ -28,10 +31,14 @@ pub use applies::{Use, usage};
 pub use env_file::{AgentToken, EnvName, EnvValue};
 pub use error::RenderError;
 pub use images::{AGENT_ROLE, PrivateImage, PrivateImages};
+pub use own_template::render_template;
+pub use pasted::Pasted;
 pub use quote::Quoting;
 pub use rendered::{FileMode, Rendered, RenderedFile};
 pub use setting::{Kind, Setting};
+pub use stick::Stick;
 pub use target::{RenderTarget, Subject};
 pub use values::{
-    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, Pin, ServerUrl, Volume,
+    AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, KubernetesName,
+    MachineBox, Pin, PullSecretForm, ServerUrl, Volume,
 };

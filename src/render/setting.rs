@@ -45,6 +45,8 @@ pub enum Setting {
     Env,
     /// More volumes.
     Volume,
+    /// More words for the engine's `run`, an option each.
+    RunOption,
     /// The file of the certificate authority that vouches for the registry.
     CaFile,
     /// The user at the registry, for the load generators that the agent starts.
@@ -63,6 +65,14 @@ pub enum Setting {
     PublishedPort,
     /// Where in its container the server keeps its data.
     DataPath,
+    /// The box that a virtual machine is made of.
+    Box,
+    /// The namespace in Kubernetes.
+    Namespace,
+    /// The secret in Kubernetes that holds the registry's login.
+    PullSecret,
+    /// How the agent's chart takes pull secrets.
+    PullSecretForm,
 }
 
 /// What is written for a setting.
@@ -80,7 +90,7 @@ pub enum Kind {
 
 impl Setting {
     /// All, in the order in which documents list them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 35] = [
         Self::As,
         Self::Registry,
         Self::KeepHost,
@@ -102,6 +112,7 @@ impl Setting {
         Self::AutoUpdateVariable,
         Self::Env,
         Self::Volume,
+        Self::RunOption,
         Self::CaFile,
         Self::RegistryUser,
         Self::RegistryPasswordFile,
@@ -111,6 +122,10 @@ impl Setting {
         Self::Port,
         Self::PublishedPort,
         Self::DataPath,
+        Self::Box,
+        Self::Namespace,
+        Self::PullSecret,
+        Self::PullSecretForm,
     ];
 
     /// Its name in a `site.yaml`; behind `--` its name on the command line.
@@ -137,6 +152,7 @@ impl Setting {
             Self::AutoUpdateVariable => "auto-update-variable",
             Self::Env => "env",
             Self::Volume => "volume",
+            Self::RunOption => "run-option",
             Self::CaFile => "ca-file",
             Self::RegistryUser => "registry-user",
             Self::RegistryPasswordFile => "registry-password-file",
@@ -146,13 +162,17 @@ impl Setting {
             Self::Port => "port",
             Self::PublishedPort => "published-port",
             Self::DataPath => "data-path",
+            Self::Box => "box",
+            Self::Namespace => "namespace",
+            Self::PullSecret => "pull-secret",
+            Self::PullSecretForm => "pull-secret-form",
         }
     }
 
     /// What is written for it.
     pub fn kind(self) -> Kind {
         match self {
-            Self::JavaOption | Self::Env | Self::Volume | Self::Port => Kind::Texts,
+            Self::JavaOption | Self::Env | Self::Volume | Self::RunOption | Self::Port => Kind::Texts,
             Self::KeepHost | Self::Debug | Self::NoDockerSocket => Kind::Switch,
             Self::TokenFile | Self::CaFile | Self::RegistryPasswordFile => Kind::File,
             Self::As
@@ -174,7 +194,11 @@ impl Setting {
             | Self::RegistryUserProperty
             | Self::RegistryPasswordProperty
             | Self::PublishedPort
-            | Self::DataPath => Kind::Text,
+            | Self::DataPath
+            | Self::Box
+            | Self::Namespace
+            | Self::PullSecret
+            | Self::PullSecretForm => Kind::Text,
         }
     }
 

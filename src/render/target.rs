@@ -6,7 +6,7 @@ use crate::render::applies::check;
 use crate::render::error::RenderError;
 use crate::render::images::PrivateImages;
 use crate::render::rendered::Rendered;
-use crate::render::targets::{compose, infra, run, script, units};
+use crate::render::targets::{ansible, compose, infra, kubernetes, machine, mirrors, provider, run, script, units};
 use crate::render::values::ContainerEngine;
 
 /// What is rendered: what `--as` says, of an agent or of the server.
@@ -24,6 +24,20 @@ pub enum RenderTarget {
     Quadlet,
     /// A script that installs the agent, and takes it away.
     Script,
+    /// A `Vagrantfile` for `VirtualBox` and a script for WSL 2, on Windows.
+    Vagrant,
+    /// User data for a machine that starts an agent when it boots.
+    CloudInit,
+    /// A playbook for a fleet.
+    Ansible,
+    /// Manifests for the agent for Kubernetes.
+    Kubernetes,
+    /// Values for the vendor's charts.
+    Helm,
+    /// How engines find the private registry.
+    Mirrors,
+    /// What to enter in OctoPerf.
+    Provider,
     /// A compose file of the server, behind one port.
     InfraCompose,
 }
@@ -49,8 +63,22 @@ impl Subject {
 
 impl RenderTarget {
     /// All, in the order in which documents list them.
-    pub const ALL: [Self; 7] =
-        [Self::Docker, Self::Podman, Self::Compose, Self::Systemd, Self::Quadlet, Self::Script, Self::InfraCompose];
+    pub const ALL: [Self; 14] = [
+        Self::Docker,
+        Self::Podman,
+        Self::Compose,
+        Self::Systemd,
+        Self::Quadlet,
+        Self::Script,
+        Self::Vagrant,
+        Self::CloudInit,
+        Self::Ansible,
+        Self::Kubernetes,
+        Self::Helm,
+        Self::Mirrors,
+        Self::Provider,
+        Self::InfraCompose,
+    ];
 
     /// Its name behind `--as`.
     pub fn key(self) -> &'static str {
@@ -61,15 +89,32 @@ impl RenderTarget {
             Self::Systemd => "systemd",
             Self::Quadlet => "quadlet",
             Self::Script => "script",
+            Self::Vagrant => "vagrant",
+            Self::CloudInit => "cloud-init",
+            Self::Ansible => "ansible",
+            Self::Kubernetes => "kubernetes",
+            Self::Helm => "helm",
+            Self::Mirrors => "mirrors",
+            Self::Provider => "provider",
         }
     }
 
     /// Of what.
     pub fn subject(self) -> Subject {
         match self {
-            Self::Docker | Self::Podman | Self::Compose | Self::Systemd | Self::Quadlet | Self::Script => {
-                Subject::Agent
-            }
+            Self::Docker
+            | Self::Podman
+            | Self::Compose
+            | Self::Systemd
+            | Self::Quadlet
+            | Self::Script
+            | Self::Vagrant
+            | Self::CloudInit
+            | Self::Ansible
+            | Self::Kubernetes
+            | Self::Helm
+            | Self::Mirrors
+            | Self::Provider => Subject::Agent,
             Self::InfraCompose => Subject::Infra,
         }
     }
@@ -84,11 +129,16 @@ impl RenderTarget {
         })
     }
 
+    /// Whether these answers are enough for this target, and none of them is without use.
+    pub fn accepts(self, answers: &Answers) -> Result<(), RenderError> {
+        check(self, answers)
+    }
+
     /// Renders: text to text, no I/O.
     ///
     /// Refuses answers that this target has no use for, and says which ones it lacks.
     pub fn render(self, answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
-        check(self, answers)?;
+        self.accepts(answers)?;
         match self {
             Self::Docker => run::render(ContainerEngine::Docker, answers, images),
             Self::Podman => run::render(ContainerEngine::Podman, answers, images),
@@ -97,6 +147,13 @@ impl RenderTarget {
             Self::Quadlet => units::quadlet(answers, images),
             Self::Script => script::render(answers, images),
             Self::InfraCompose => infra::render(answers, images),
+            Self::Vagrant => machine::vagrant(answers, images),
+            Self::CloudInit => machine::cloud_init(answers, images),
+            Self::Ansible => ansible::render(answers, images),
+            Self::Kubernetes => kubernetes::manifests(answers, images),
+            Self::Helm => kubernetes::helm(answers, images),
+            Self::Mirrors => mirrors::render(answers, images),
+            Self::Provider => provider::render(answers, images),
         }
     }
 }

@@ -319,6 +319,73 @@ impl Certificates {
     }
 }
 
+/// The name of a box of Vagrant's, or its address. It is no image, and no default is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineBox(String);
+
+impl FromStr for MachineBox {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        refuse_bad_path("box", text)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl MachineBox {
+    /// As typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A name in Kubernetes (RFC 1123).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KubernetesName(String);
+
+impl KubernetesName {
+    /// The name of a namespace, which is also good for a label: at most 63 of `a-z0-9-`, led and ended by a letter or
+    /// digit.
+    pub fn label(what: &'static str, text: &str) -> Result<Self, RenderError> {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let sound =
+            (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-');
+        if sound { Ok(Self(text.to_owned())) } else { Err(bad_name(what, text)) }
+    }
+
+    /// The name of an object: labels with dots between, at most 253 characters.
+    pub fn object(what: &'static str, text: &str) -> Result<Self, RenderError> {
+        let sound = text.len() <= 253 && text.split('.').all(|part| Self::label(what, part).is_ok());
+        if sound { Ok(Self(text.to_owned())) } else { Err(bad_name(what, text)) }
+    }
+
+    /// As typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn bad_name(what: &'static str, text: &str) -> RenderError {
+    RenderError::KubernetesName { what, text: text.chars().take(80).collect() }
+}
+
+/// How a chart takes pull secrets, which the documents that are known do not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PullSecretForm {
+    /// As a list of names.
+    Names,
+    /// As a list of maps with a `name` each.
+    Maps,
+}
+
+impl FromStr for PullSecretForm {
+    type Err = RenderError;
+
+    fn from_str(text: &str) -> Result<Self, RenderError> {
+        one_of(text, "pull-secret-form", &[("names", Self::Names), ("maps", Self::Maps)])
+    }
+}
+
 /// Takes a path as a command can name it.
 pub(super) fn refuse_bad_path(what: &'static str, path: &str) -> Result<(), RenderError> {
     refuse_control(what, path)?;

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::bundle::{ExistingOutput, check_output, free_space};
+use crate::bundle::{BundleError, BundleOutput, ExistingOutput, Layout, check_output, free_space};
 use crate::content::{Lookup, folder_of};
 use crate::failure::{ErrorClass, Failure};
+use crate::images::ImageSet;
 use crate::oci::{Digest, Host, ImageRef, Repository};
 use crate::plan::Target;
+use crate::progress::Silent;
 use crate::registry::{Decision, HostReport, PlaceReport, RateLimit, Registry, TlsReport, Vouched};
 use crate::transfer::side_by_side;
+use crate::workflow::resolve::resolve;
 
 /// Clocks that differ by more make certificates and tokens fail.
 pub(super) const CLOCK_TOLERANCE: u64 = 300;
@@ -37,6 +40,8 @@ const PUBLIC_BELOW: [&str; 3] = [".amazonaws.com", ".azurecr.io", ".pkg.dev"];
 pub struct DoctorRequest {
     /// Images that would be fetched.
     pub images: Vec<ImageRef>,
+    /// The same as a release, whose bundle's size is to be known: that takes their documents.
+    pub sized: Option<ImageSet>,
     /// Where images would be sent.
     pub target: Option<Target>,
     /// The bundle that would be written.
@@ -112,6 +117,8 @@ pub struct OutputDiagnosis {
     pub path: PathBuf,
     /// Bytes that are free there, where the system tells.
     pub free: Option<u64>,
+    /// The bundle's length, where that was asked for and nothing was in the way.
+    pub needed: Option<u64>,
 }
 
 /// Something in the way, or worth knowing.
@@ -155,13 +162,18 @@ pub async fn doctor(request: &DoctorRequest, registry: &Arc<Registry>) -> Result
     for diagnosis in &mut hosts {
         diagnosis.rate = rates.get(&diagnosis.report.host).copied();
     }
-    let (output, of_output) = match &request.output {
+    let (mut output, of_output) = match &request.output {
         Some(path) => look_at_output(path),
         None => (None, None),
     };
     let mut problems: Vec<Problem> = of_output.into_iter().collect();
     problems.extend(hosts.iter().flat_map(|diagnosis| problems_of_host(diagnosis, &images, request.now)));
     problems.extend(images.iter().filter_map(problem_of_image));
+    if let (Some(wanted), Some(output)) = (&request.sized, &mut output)
+        && problems.iter().all(|problem| problem.class.is_none())
+    {
+        problems.extend(look_at_size(wanted, registry, request.jobs, output).await);
+    }
     problems.sort_by_key(|problem| problem.class.map_or(u8::MAX, rank));
     Ok(DoctorReport { hosts, images, output, problems })
 }
@@ -296,11 +308,34 @@ async fn look_at_image(registry: Arc<Registry>, image: ImageRef, dead: Arc<Vec<H
     (ImageDiagnosis { image, found }, rates)
 }
 
+/// Finds out how long the bundle would be, and whether there is room for it.
+async fn look_at_size(
+    wanted: &ImageSet,
+    registry: &Arc<Registry>,
+    jobs: usize,
+    output: &mut OutputDiagnosis,
+) -> Option<Problem> {
+    let resolved = resolve(wanted, registry, jobs, &Silent).await;
+    match resolved.and_then(|resolved| Ok(Layout::new(resolved.lock)?.total())) {
+        Ok(needed) => {
+            output.needed = Some(needed);
+            problem_of_space(output)
+        }
+        Err(failure) => Some(Problem::of(&wanted.release, &failure)),
+    }
+}
+
+fn problem_of_space(output: &OutputDiagnosis) -> Option<Problem> {
+    let (needed, free) = (output.needed?, output.free?);
+    let failure = Failure::from(BundleError::NoSpace { folder: folder_of(&output.path).to_owned(), needed, free });
+    (free < needed).then(|| Problem::of(&output.path.display().to_string(), &failure))
+}
+
 fn look_at_output(path: &Path) -> (Option<OutputDiagnosis>, Option<Problem>) {
     let folder = folder_of(path);
-    let diagnosis = OutputDiagnosis { path: path.into(), free: free_space(folder).ok().flatten() };
+    let diagnosis = OutputDiagnosis { path: path.into(), free: free_space(folder).ok().flatten(), needed: None };
     let problem = |failure: Failure| Problem::of(&path.display().to_string(), &failure);
-    if let Err(error) = check_output(path, ExistingOutput::Refuse) {
+    if let Err(error) = check_output(&BundleOutput::one_file(path), ExistingOutput::Refuse) {
         return (Some(diagnosis), Some(problem(error.into())));
     }
     // The one way to know whether a file can be made there.
@@ -432,4 +467,21 @@ fn problem_of_rate(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option<P
 pub(super) fn problem_of_image(diagnosis: &ImageDiagnosis) -> Option<Problem> {
     let Some(Err(failure)) = &diagnosis.found else { return None };
     Some(Problem::of(&diagnosis.image.to_string(), failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_with_less_room_than_the_bundle_needs_is_in_the_way() {
+        let output = |needed, free| OutputDiagnosis { path: "/media/stick/release.tar".into(), needed, free };
+        assert!(problem_of_space(&output(Some(100), Some(100))).is_none());
+        assert!(problem_of_space(&output(None, Some(1))).is_none());
+        assert!(problem_of_space(&output(Some(100), None)).is_none(), "nobody knows");
+        let problem = problem_of_space(&output(Some(101), Some(100))).unwrap();
+        assert_eq!(problem.class, Some(ErrorClass::Disk));
+        assert!(problem.what[0].contains("101 bytes in `/media/stick`, 100 bytes are free"), "{:?}", problem.what);
+        assert!(problem.help.is_some());
+    }
 }

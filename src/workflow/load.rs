@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
-use crate::bundle::{Bundle, BundleError, BundlePlace, docker_platform};
+use crate::bundle::{BundleError, BundlePlace, Stack, docker_platform};
 use crate::engine::{Archive, Engine, EngineChoice, EngineSettings, IdCheck, ImageKey};
 use crate::failure::{ErrorClass, Failure};
 use crate::images::LockedImage;
 use crate::oci::{Digest, ImageRef};
 use crate::plan::{MirrorMap, Target};
 use crate::progress::{Arrival, Event, Phase, Progress};
+use crate::workflow::trust::{self, TrustSettings, Use};
+use crate::workflow::verify::absent;
 
 /// What `load` was asked for.
 #[derive(Debug, Clone)]
 pub struct LoadRequest {
     /// The bundle.
     pub bundle: BundlePlace,
+    /// Older bundles that have what a delta leaves out.
+    pub bases: Vec<BundlePlace>,
     /// Which engine.
     pub engine: EngineChoice,
     /// Where engines may be.
@@ -23,6 +27,8 @@ pub struct LoadRequest {
     pub target: Option<Target>,
     /// Threads that check the bundle before it is handed over.
     pub threads: usize,
+    /// Who must have signed the bundle.
+    pub trust: TrustSettings,
 }
 
 /// One image in the engine.
@@ -49,11 +55,12 @@ pub struct LoadReport {
 
 /// Checks the whole bundle, hands it to the engine, and compares what the engine has with what was in it.
 pub async fn load(request: &LoadRequest, progress: &Arc<dyn Progress>) -> Result<LoadReport, Failure> {
-    let bundle = tokio::task::block_in_place(|| sound_bundle(request, &**progress))?;
-    let lock = bundle.lock();
+    let stack = Arc::new(tokio::task::block_in_place(|| sound_bundle(request, &**progress))?);
+    check_bases(request, &stack, progress).await?;
+    let lock = stack.lock();
     let names = request.target.as_ref().map(|target| MirrorMap::of_lock(lock, target)).transpose()?;
     let engine = Engine::find(request.engine, &request.settings).await?;
-    hand_over(&bundle, &engine, progress).await?;
+    hand_over(&stack, &engine, progress).await?;
     let (loadable, others): (Vec<&LockedImage>, Vec<&LockedImage>) =
         lock.images.iter().partition(|image| docker_platform(image).is_some());
     let mut images = Vec::new();
@@ -78,25 +85,52 @@ pub async fn load(request: &LoadRequest, progress: &Arc<dyn Progress>) -> Result
 }
 
 /// An engine believes what it is given, so the bundle is read whole before.
-fn sound_bundle(request: &LoadRequest, progress: &dyn Progress) -> Result<Bundle, Failure> {
-    let bundle = Bundle::open(&request.bundle)?;
+fn sound_bundle(request: &LoadRequest, progress: &dyn Progress) -> Result<Stack, Failure> {
+    let stack = Stack::open(&request.bundle, &request.bases)?;
+    let bundle = stack.top();
+    trust::check(bundle, &request.trust, Use::Accept, progress)?;
     let verdict = bundle.verify(request.threads, progress)?;
     if verdict.findings.is_empty() {
-        return Ok(bundle);
+        return Ok(stack);
     }
     let what = format!("{} things are wrong with it", verdict.findings.len());
     Err(BundleError::Damaged { path: bundle.path().to_owned(), what }.into())
 }
 
-async fn hand_over(bundle: &Bundle, engine: &Engine, progress: &Arc<dyn Progress>) -> Result<(), Failure> {
-    let length = bundle.layout().total();
+/// What a delta leaves out is read from its bases before too; without all of it, an engine would stop in the middle.
+async fn check_bases(request: &LoadRequest, stack: &Arc<Stack>, progress: &Arc<dyn Progress>) -> Result<(), Failure> {
+    let Some(base) = stack.top().layout().base() else {
+        return Ok(());
+    };
+    let mut absent = absent(stack, request.threads, progress).await?;
+    if let Some(damaged) = absent.iter().position(|absent| absent.damage.is_some()) {
+        let damage = absent.swap_remove(damaged).damage.expect("it was looked for");
+        return Err(damage.within("a base of the delta cannot be used: nothing was loaded"));
+    }
+    let Some(first) = absent.first() else {
+        return Ok(());
+    };
+    let (file, names) = (request.bundle.typed(), &first.images);
+    let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "`{}` is a delta: {} layers are neither in it nor in the bundles given with it, as {} of {names}",
+        stack.top().path().display(),
+        absent.len(),
+        first.layer.digest
+    );
+    let help = format!("give the bundle of {} along: `octobundle load {file} --base OLD`", base.name);
+    Err(Failure::new(ErrorClass::NotFound, text).with_help(help))
+}
+
+async fn hand_over(stack: &Stack, engine: &Engine, progress: &Arc<dyn Progress>) -> Result<(), Failure> {
+    let bundle = stack.top();
+    let (parts, length) = tokio::task::block_in_place(|| stack.whole())?;
     let digest = bundle.layout().id();
     let images = bundle.lock().images.len();
     progress.report(Event::Planned { images, blobs: 1, bytes: length });
     progress.report(Event::Phase(Phase::Loading));
     let image = bundle.path().display().to_string();
     progress.report(Event::BlobStarted { digest, size: length, image });
-    let parts = bundle.bytes().parts(0..length)?;
     let teller = progress.clone();
     let tell = move |position| teller.report(Event::BlobAt { digest, position });
     engine.load(Archive { name: bundle.path(), parts: &parts }, tell).await?;

@@ -2,28 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::bundle::{Bundle, BundlePlace};
+use crate::bundle::{BundlePlace, Stack};
 use crate::content::Lookup;
-use crate::failure::Failure;
-use crate::images::{Lock, LockedImage};
+use crate::failure::{ErrorClass, Failure};
+use crate::images::{Base, Lock, LockedImage};
 use crate::oci::{Descriptor, Digest, ImageRef, Repository};
-use crate::plan::{MirrorMap, Presence, PushPlan, Target};
+use crate::plan::{Lacking, MirrorMap, Presence, PushPlan, Target};
 use crate::progress::{Event, Phase, Progress};
 use crate::registry::{Registry, RegistryError};
 use crate::transfer::{CopyFailure, CopyOutcome, CopySettings, copy, side_by_side};
+use crate::workflow::left_out::{self, Supply};
+use crate::workflow::trust::{self, TrustSettings, Use};
 
 /// What `push` was asked for.
 #[derive(Debug, Clone)]
 pub struct PushRequest {
     /// The bundle.
     pub bundle: BundlePlace,
+    /// Older bundles that have what a delta leaves out.
+    pub bases: Vec<BundlePlace>,
     /// Where to.
     pub target: Target,
     /// How to copy.
     pub copy: CopySettings,
     /// Whether to stop once it is known what would be sent.
     pub dry_run: bool,
+    /// Who must have signed the bundle.
+    pub trust: TrustSettings,
 }
 
 /// One image of a push.
@@ -52,6 +59,10 @@ pub struct PushReport {
     pub adopted_bytes: u64,
     /// Bytes of blobs that were there.
     pub present_bytes: u64,
+    /// What a delta leaves out and neither its bases nor the registry have; then nothing was sent.
+    pub lacking: Vec<Lacking>,
+    /// What the bundle builds on, if it is a delta.
+    pub base: Option<Base>,
     /// What could not be sent.
     pub failures: Vec<CopyFailure>,
 }
@@ -62,87 +73,142 @@ pub async fn push(
     registry: &Arc<Registry>,
     progress: &Arc<dyn Progress>,
 ) -> Result<PushReport, Failure> {
-    let bundle = Arc::new(tokio::task::block_in_place(|| Bundle::open(&request.bundle))?);
-    let lock = bundle.lock();
+    let stack = Arc::new(tokio::task::block_in_place(|| Stack::open(&request.bundle, &request.bases))?);
+    let wanted = if request.dry_run { Use::Look } else { Use::Accept };
+    tokio::task::block_in_place(|| trust::check(stack.top(), &request.trust, wanted, &**progress))?;
+    let lock = stack.lock();
     let names = MirrorMap::of_lock(lock, &request.target)?;
-    let presence = look(lock, &names, registry, request.copy.jobs).await?;
-    let plan = PushPlan::new(lock, &names, &presence);
-    if request.dry_run {
-        return Ok(report(lock, &names, &presence, &plan, None));
+    let Looked { mut presence, failures } = look(lock, &names, registry, request.copy).await?;
+    let askable = without(lock, &failures);
+    let asking = (registry, request.copy.jobs);
+    let proof = left_out::prove(&stack, &askable, &names, &request.target, &mut presence, asking).await?;
+    let plan = PushPlan::new(&askable, &names, &presence);
+    if request.dry_run || !proof.lacking.is_empty() {
+        let report = report(&stack, &names, &presence, &plan, None);
+        return Ok(with_failures(failures, without_base(report, proof.lacking)));
     }
-    announce(lock, &plan, &**progress);
-    let mut outcome = copy(&plan.copy, &bundle, registry, request.copy, progress).await;
+    let source = Arc::new(Supply::new(&stack, registry, &proof));
+    announce(&askable, &plan, &**progress);
+    let mut outcome = copy(&plan.copy, &source, registry, request.copy, progress).await;
     let lacking = without_parts(&outcome);
     if !lacking.is_empty() && !request.copy.fail_fast {
         progress.report(Event::Warning(format!(
             "the registry said that it has all parts of {} and then missed some: they are sent again",
             lacking.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
         )));
-        let again = PushPlan::new(lock, &names, &believing_nothing(lock, &lacking));
-        outcome = with_second(outcome, &lacking, copy(&again.copy, &bundle, registry, request.copy, progress).await);
+        let again = PushPlan::new(&askable, &names, &believing_nothing(&askable, &lacking));
+        outcome = with_second(outcome, &lacking, copy(&again.copy, &source, registry, request.copy, progress).await);
     }
-    Ok(report(lock, &names, &presence, &plan, Some(outcome)))
+    Ok(with_failures(failures, report(&stack, &names, &presence, &plan, Some(outcome))))
 }
 
-/// Asks the registry what it has: names first, then the blobs of what is not there under its name.
-async fn look(lock: &Lock, names: &MirrorMap, registry: &Arc<Registry>, jobs: usize) -> Result<Presence, Failure> {
+/// What the registry has, and the images about which it could not be asked.
+struct Looked {
+    presence: Presence,
+    failures: Vec<CopyFailure>,
+}
+
+/// Asks the registry what it has: names first, then the blobs of what is not there under its name. An image that cannot
+/// be asked for is left out; where that would be so for all of them, the first failure ends it.
+async fn look(
+    lock: &Lock,
+    names: &MirrorMap,
+    registry: &Arc<Registry>,
+    settings: CopySettings,
+) -> Result<Looked, Failure> {
     let target = |image: &LockedImage| Some((image.clone(), names.target_of(&image.name)?.clone()));
     let targets: Vec<(LockedImage, ImageRef)> = lock.images.iter().filter_map(target).collect();
-    let answers = side_by_side(
-        jobs,
-        targets,
-        |(image, target)| is_there(registry.clone(), image, target),
-        |answer: &Result<_, Failure>| answer.is_err(),
-    )
-    .await;
-    let mut presence = Presence::default();
-    for answer in answers {
-        let (name, there) = answer?;
-        if there {
-            presence.images.insert(name);
+    let mut looked = Looked { presence: Presence::default(), failures: Vec::new() };
+    let answered = AtomicBool::new(false);
+    let ask = |(image, target)| is_there(registry.clone(), image, target);
+    for (name, there) in answers(settings, targets, ask, &answered).await? {
+        match there {
+            Ok(true) => drop(looked.presence.images.insert(name)),
+            Ok(false) => {}
+            Err(failure) => looked.failures.push(CopyFailure { images: vec![name], failure }),
         }
     }
-    let questions = PushPlan::questions(lock, names, &presence.images);
-    presence.blobs = find_blobs(questions, registry, jobs).await?;
-    Ok(presence)
+    let askable = without(lock, &looked.failures);
+    let questions = PushPlan::questions(&askable, names, &looked.presence.images);
+    let ask = |(repository, blob)| has_blob(registry.clone(), repository, blob);
+    let mut told = BTreeSet::new();
+    for ((repository, digest), there) in answers(settings, questions, ask, &answered).await? {
+        match there {
+            Ok(true) => drop(looked.presence.blobs.entry(digest).or_default().insert(repository)),
+            // What is wrong with a repository is wrong for each of its blobs.
+            Err(failure) if told.insert(repository.clone()) => {
+                let hurt = |image: &&LockedImage| {
+                    !looked.presence.images.contains(&image.name)
+                        && names.target_of(&image.name).is_some_and(|target| *target.repository() == repository)
+                };
+                let images = askable.images.iter().filter(hurt).map(|image| image.name.clone()).collect();
+                looked.failures.push(CopyFailure { images, failure });
+            }
+            Ok(false) | Err(_) => {}
+        }
+    }
+    Ok(looked)
 }
 
-async fn is_there(registry: Arc<Registry>, image: LockedImage, target: ImageRef) -> Result<(ImageRef, bool), Failure> {
+/// Asks many questions side by side. As long as none was `answered`, a failure of the way to the registry is one for all.
+async fn answers<Q, S, T, F>(
+    settings: CopySettings,
+    questions: Vec<Q>,
+    ask: impl Fn(Q) -> F,
+    answered: &AtomicBool,
+) -> Result<Vec<(S, Result<T, Failure>)>, Failure>
+where
+    F: Future<Output = (S, Result<T, Failure>)> + Send + 'static,
+    S: Send + 'static,
+    T: Send + 'static,
+{
+    let ends_all = |failure: &Failure| {
+        let of_the_way = matches!(failure.class(), ErrorClass::Network | ErrorClass::RateLimited);
+        settings.fail_fast || (of_the_way && !answered.load(Ordering::Relaxed))
+    };
+    let mut answers = side_by_side(settings.jobs, questions, ask, |(_, answer)| {
+        answered.fetch_or(answer.is_ok(), Ordering::Relaxed);
+        answer.as_ref().is_err_and(ends_all)
+    })
+    .await;
+    match answers.iter().position(|(_, answer)| answer.as_ref().is_err_and(ends_all)) {
+        Some(first) => Err(answers.swap_remove(first).1.err().expect("it was just seen to be one")),
+        None => Ok(answers),
+    }
+}
+
+async fn is_there(registry: Arc<Registry>, image: LockedImage, target: ImageRef) -> (ImageRef, Result<bool, Failure>) {
     let lookup = target.tag().map_or(Lookup::Digest(image.root.digest), |tag| Lookup::Tag(tag.clone()));
     let found = registry.document_digest(target.repository(), &lookup).await;
-    let found = found.map_err(|failure| failure.within(format!("failed to ask for `{target}`")))?;
-    Ok((image.name, found == Some(image.root.digest)))
-}
-
-async fn find_blobs(
-    questions: Vec<(Repository, Descriptor)>,
-    registry: &Arc<Registry>,
-    jobs: usize,
-) -> Result<BTreeMap<Digest, BTreeSet<Repository>>, Failure> {
-    let answers = side_by_side(
-        jobs,
-        questions,
-        |(repository, blob)| has_blob(registry.clone(), repository, blob),
-        |answer: &Result<_, Failure>| answer.is_err(),
-    )
-    .await;
-    let mut found: BTreeMap<Digest, BTreeSet<Repository>> = BTreeMap::new();
-    for answer in answers {
-        if let Some((digest, repository)) = answer? {
-            found.entry(digest).or_default().insert(repository);
-        }
-    }
-    Ok(found)
+    let found = found.map_err(|failure| failure.within(format!("failed to ask for `{target}`")));
+    (image.name, found.map(|found| found == Some(image.root.digest)))
 }
 
 async fn has_blob(
     registry: Arc<Registry>,
     at: Repository,
     blob: Descriptor,
-) -> Result<Option<(Digest, Repository)>, Failure> {
+) -> ((Repository, Digest), Result<bool, Failure>) {
     let there = registry.has_blob(&at, &blob).await;
-    let there = there.map_err(|failure| failure.within(format!("failed to ask {at} for {}", blob.digest.short())))?;
-    Ok(there.then_some((blob.digest, at)))
+    let there = there.map_err(|failure| failure.within(format!("failed to ask {at} for {}", blob.digest.short())));
+    ((at, blob.digest), there)
+}
+
+/// The lock without the images that failed.
+fn without(lock: &Lock, failures: &[CopyFailure]) -> Lock {
+    let failed = |image: &LockedImage| failures.iter().any(|failed| failed.images.contains(&image.name));
+    Lock { images: lock.images.iter().filter(|image| !failed(image)).cloned().collect(), ..lock.clone() }
+}
+
+/// A report that tells of earlier failures too.
+fn with_failures(mut failures: Vec<CopyFailure>, mut report: PushReport) -> PushReport {
+    failures.append(&mut report.failures);
+    PushReport { failures, ..report }
+}
+
+/// A report that tells what a delta lacks: then nothing is sent, whatever could be.
+fn without_base(report: PushReport, lacking: Vec<Lacking>) -> PushReport {
+    if lacking.is_empty() { report } else { PushReport { lacking, sent_bytes: 0, adopted_bytes: 0, ..report } }
 }
 
 /// Images whose manifest was refused for parts that were there when they were asked for: registries with several
@@ -175,7 +241,7 @@ fn announce(lock: &Lock, plan: &PushPlan, progress: &dyn Progress) {
 }
 
 fn report(
-    lock: &Lock,
+    stack: &Stack,
     names: &MirrorMap,
     presence: &Presence,
     plan: &PushPlan,
@@ -193,10 +259,12 @@ fn report(
         })
     };
     PushReport {
-        images: lock.images.iter().filter_map(image).collect(),
+        images: stack.lock().images.iter().filter_map(image).collect(),
         sent_bytes: outcome.as_ref().map_or(plan.copy.bytes_to_move(), |outcome| outcome.moved_bytes),
         adopted_bytes: outcome.as_ref().map_or(plan.adopted_bytes, |outcome| outcome.adopted_bytes),
         present_bytes: plan.present_bytes,
+        lacking: Vec::new(),
+        base: stack.top().layout().base().cloned(),
         failures: outcome.map(|outcome| outcome.failures).unwrap_or_default(),
     }
 }

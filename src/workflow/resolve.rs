@@ -12,8 +12,8 @@ use crate::images::{
     ImageSet, LOCK_SCHEMA, Lock, LockedContent, LockedImage, LockedPlatform, PlatformChoice, ResolvedSet, WantedImage,
 };
 use crate::oci::{
-    Descriptor, Digest, Document, Hasher, ImageConfig, ImageIndex, ImageManifest, ManifestDescriptor, Platform,
-    Repository, derived_index,
+    Descriptor, Digest, Document, Hasher, ImageConfig, ImageIndex, ImageManifest, ManifestDescriptor, MediaType,
+    Platform, Repository, derived_index,
 };
 use crate::progress::{Event, Phase, Progress};
 use crate::transfer::side_by_side;
@@ -123,6 +123,10 @@ async fn resolve_steps<S: ImageSource>(wanted: WantedImage, source: &Arc<S>) -> 
             let platform = add_manifest(source, at, &manifest, None, &mut documents).await?;
             check_single(&wanted.platforms, platform.platform.as_ref())?;
             image.platforms.push(platform);
+        }
+        Document::Index(index) if index.manifests.is_empty() => {
+            return Err(Failure::new(ErrorClass::NotFound, format!("the index {} lists no image", image.root.digest))
+                .with_help("ask whoever publishes it, or name another tag"));
         }
         Document::Index(index) => {
             let choice = choose(&index, &wanted.platforms)?;
@@ -329,8 +333,7 @@ async fn locked_steps<S: ImageSource>(image: LockedImage, source: &Arc<S>) -> Re
         let derived = derive_again(source, at, &image).await?;
         documents.insert(image.root.digest, derived);
     } else if image.platforms.iter().all(|platform| platform.manifest.digest != image.root.digest) {
-        let fetched = source.document(at, &Lookup::Digest(image.root.digest)).await?;
-        documents.insert(image.root.digest, fetched.document.raw().clone());
+        documents.insert(image.root.digest, locked_root(source, at, &image).await?);
     }
     for platform in &image.platforms {
         let manifest = fetch_manifest(source, at, &platform.manifest.descriptor()).await?;
@@ -338,13 +341,44 @@ async fn locked_steps<S: ImageSource>(image: LockedImage, source: &Arc<S>) -> Re
         if layers != platform.layers || LockedContent::from(&manifest.config) != platform.config {
             return Err(not_as_locked(&format!("{} lists other parts", platform.manifest.digest)));
         }
+        if *manifest.media_type() != platform.manifest.media_type {
+            return Err(other_type(&platform.manifest, manifest.media_type()));
+        }
         documents.insert(manifest.config.digest, fetch_small(source, at, &manifest.config).await?);
         documents.insert(platform.manifest.digest, manifest.raw().clone());
     }
     match documents.get(&image.root.digest) {
-        Some(root) if root.len() as u64 == image.root.size => Ok(Resolved { image, documents }),
+        Some(root) if root.len() as u64 == image.root.size => {
+            match image.platforms.iter().find(|platform| platform.manifest.digest == image.root.digest) {
+                Some(own) if own.manifest.media_type != image.root.media_type => {
+                    Err(other_type(&image.root, &own.manifest.media_type))
+                }
+                _ => Ok(Resolved { image, documents }),
+            }
+        }
         _ => Err(not_as_locked("its root document has another size")),
     }
+}
+
+/// An index that lists the lock's image manifests, no other ones and in this order.
+async fn locked_root<S: ImageSource>(source: &Arc<S>, at: &Repository, image: &LockedImage) -> Result<Bytes, Failure> {
+    let document = source.document(at, &Lookup::Digest(image.root.digest)).await?.document;
+    if *document.media_type() != image.root.media_type {
+        return Err(other_type(&image.root, document.media_type()));
+    }
+    let Document::Index(index) = document else {
+        return Err(not_as_locked(&format!("{} is an image manifest that it does not list", image.root.digest)));
+    };
+    let listed = index.manifests.iter().map(|entry| entry.descriptor.digest);
+    if listed.eq(image.platforms.iter().map(|platform| platform.manifest.digest)) {
+        Ok(index.raw().clone())
+    } else {
+        Err(not_as_locked(&format!("the index {} lists other image manifests", image.root.digest)))
+    }
+}
+
+fn other_type(locked: &LockedContent, got: &MediaType) -> Failure {
+    not_as_locked(&format!("{} is no `{}` but `{got}`", locked.digest, locked.media_type))
 }
 
 async fn derive_again<S: ImageSource>(source: &Arc<S>, at: &Repository, image: &LockedImage) -> Result<Bytes, Failure> {
@@ -356,7 +390,9 @@ async fn derive_again<S: ImageSource>(source: &Arc<S>, at: &Repository, image: &
     let kept: BTreeSet<Digest> = image.platforms.iter().map(|platform| platform.manifest.digest).collect();
     let derived = derived_index(&index, |entry| kept.contains(&entry.descriptor.digest))
         .map_err(|error| Failure::new(ErrorClass::Input, error.to_string()))?;
-    if Digest::of(derived.raw()) == image.root.digest {
+    if *derived.media_type() != image.root.media_type {
+        Err(other_type(&image.root, derived.media_type()))
+    } else if Digest::of(derived.raw()) == image.root.digest {
         Ok(derived.raw().clone())
     } else {
         Err(not_as_locked("the index derived from it has another digest"))

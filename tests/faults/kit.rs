@@ -57,8 +57,9 @@ impl ImageSource for Memory {
 /// Quick pauses, short patience.
 pub(crate) fn settings() -> RegistrySettings {
     let limits = Limits {
-        stall: Duration::from_millis(400),
-        headers: Duration::from_secs(5),
+        // Machines with little time to spare keep connections waiting.
+        stall: Duration::from_secs(3),
+        headers: Duration::from_secs(60),
         backoff_start: Duration::from_millis(1),
         backoff_most: Duration::from_millis(5),
         first_contact: Duration::from_millis(500),

@@ -127,11 +127,13 @@ async fn p_04_an_answer_that_a_proxy_holds_back_is_waited_for() {
     let bytes = layer.clone();
     let server = Scripted::start(move |seen, _| {
         // Longer than a connection may stand still once bytes flow.
-        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(700)));
+        tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(2_500)));
         part_of(&bytes, seen)
     })
     .await;
-    assert_eq!(pulled(&registry(settings()), &repository(&server), &described(&layer)).await.unwrap(), layer);
+    let mut patient = settings();
+    patient.limits.stall = Duration::from_secs(1);
+    assert_eq!(pulled(&registry(patient), &repository(&server), &described(&layer)).await.unwrap(), layer);
     assert_eq!(server.seen().len(), 1, "nothing is asked for twice");
 
     let limits = Limits { headers: Duration::from_millis(100), ..settings().limits };

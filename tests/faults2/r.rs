@@ -8,7 +8,7 @@ use std::time::Duration;
 use octobundle::content::ImageSource as _;
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::progress::Arrival;
-use octobundle::registry::{Limits, Registry, RegistrySettings, TrustedCertificates};
+use octobundle::registry::{Limits, ProxyRules, ProxyTexts, Registry, RegistrySettings, TrustedCertificates};
 
 use crate::client::{
     Kept, ask_for_token, content, described, error, own, pulled, pushed, put, registry, repository, settings, shown,
@@ -169,14 +169,35 @@ async fn r_06_ghcr_gets_a_blob_in_one_request_and_time_to_store_it() {
     let layer = content();
     let server = Scripted::start(|seen, _| {
         if seen.method == "PUT" {
-            // Ten seconds there; here more than twice the time that a connection may stand still.
-            std::thread::sleep(Duration::from_millis(700));
+            // Ten seconds there; here more than twice the time that a connection may stand still. Others go on meanwhile.
+            tokio::task::block_in_place(|| std::thread::sleep(Duration::from_millis(2_500)));
         }
         takes_uploads(seen, "/u/1")
     })
     .await;
-    assert_eq!(pushed(&registry(settings()), &repository(&server), &layer).await.unwrap(), Arrival::Moved);
+    let mut settings = settings();
+    settings.limits.stall = Duration::from_secs(1);
+    assert_eq!(pushed(&registry(settings), &repository(&server), &layer).await.unwrap(), Arrival::Moved);
     assert_eq!(server.lines(), ["POST /v2/a/b/blobs/uploads/", "PUT /u/1"]);
+}
+
+#[tokio::test]
+async fn r_06_and_07_who_damages_or_refuses_parts_is_sent_the_whole_again_and_no_part() {
+    for host in ["ghcr.io", "eu.gcr.io", "europe-docker.pkg.dev"] {
+        let (layer, puts) = (content(), AtomicUsize::new(0));
+        let proxy = Scripted::start(move |seen, _| match seen.method.as_str() {
+            "PUT" if puts.fetch_add(1, Ordering::SeqCst) < 3 => Reply::lost(),
+            _ => takes_uploads(seen, "/u/1"),
+        })
+        .await;
+        let address = format!("http://{}", proxy.host());
+        let texts = ProxyTexts { all: Some(&address), ..ProxyTexts::default() };
+        let mut settings = RegistrySettings { proxy: ProxyRules::new(texts).unwrap(), ..settings() };
+        settings.plain_http.insert(host.parse().unwrap());
+        let at = format!("{host}/a/b").parse().unwrap();
+        pushed(&registry(settings), &at, &layer).await.unwrap();
+        assert_eq!((proxy.count("PUT", ""), proxy.count("PATCH", "")), (4, 0), "{host}");
+    }
 }
 
 #[tokio::test]

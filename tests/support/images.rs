@@ -108,19 +108,48 @@ impl Family {
     }
 }
 
+/// A layer as a registry has it.
+#[derive(Clone, Debug)]
+struct Layer {
+    diff_id: String,
+    packed: Vec<u8>,
+}
+
 /// One image for one platform: `TestImage::new("octoperf/agent:1").layer(b"hello")`.
 #[derive(Clone, Debug)]
 pub(crate) struct TestImage {
     name: String,
     platform: String,
     family: Family,
-    layers: Vec<Vec<u8>>,
+    layers: Vec<Layer>,
+    command: String,
+    labels: BTreeMap<String, String>,
+    created: String,
 }
 
 impl TestImage {
     /// An OCI image for `linux/amd64` without layers; `name` is `repository:tag`, without a host.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), platform: "linux/amd64".to_owned(), family: Family::Oci, layers: Vec::new() }
+        Self {
+            name: name.to_owned(),
+            platform: "linux/amd64".to_owned(),
+            family: Family::Oci,
+            layers: Vec::new(),
+            command: "/run".to_owned(),
+            labels: BTreeMap::new(),
+            created: EPOCH.to_owned(),
+        }
+    }
+
+    /// Adds a label.
+    pub(crate) fn label(mut self, name: &str, value: &str) -> Self {
+        self.labels.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// When it says that it was built; any text.
+    pub(crate) fn created(self, created: &str) -> Self {
+        Self { created: created.to_owned(), ..self }
     }
 
     /// The same image under another name.
@@ -135,9 +164,30 @@ impl TestImage {
     }
 
     /// Adds a layer of one file with this name and these bytes.
-    pub(crate) fn layer_file(mut self, name: &str, bytes: &[u8]) -> Self {
-        self.layers.push(tar_of(name, bytes));
+    pub(crate) fn layer_file(self, name: &str, bytes: &[u8]) -> Self {
+        self.tar_layer(tar_of(name, bytes))
+    }
+
+    /// Adds a layer of this tar.
+    pub(crate) fn tar_layer(mut self, tar: impl AsRef<[u8]>) -> Self {
+        self.layers.push(Layer { diff_id: digest(tar.as_ref()), packed: gzip(tar.as_ref()) });
         self
+    }
+
+    /// Adds a layer of these bytes as they are, whatever they unpack to. No engine takes the image.
+    pub(crate) fn packed_layer(mut self, packed: Vec<u8>) -> Self {
+        self.layers.push(Layer { diff_id: digest(&packed), packed });
+        self
+    }
+
+    /// Adds a layer of one program with this name.
+    pub(crate) fn program(self, name: &str, bytes: &[u8]) -> Self {
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, name, bytes).expect("memory takes every byte");
+        self.tar_layer(archive.into_inner().expect("memory takes every byte"))
     }
 
     /// Adds a layer of one file of `size` bytes that do not compress. The same seed gives the same bytes.
@@ -148,6 +198,11 @@ impl TestImage {
     /// `os/architecture` or `os/architecture/variant`.
     pub(crate) fn platform(self, platform: &str) -> Self {
         Self { platform: platform.to_owned(), ..self }
+    }
+
+    /// The program that it runs, in place of `/run`.
+    pub(crate) fn command(self, program: &str) -> Self {
+        Self { command: program.to_owned(), ..self }
     }
 
     /// Uses the media types of Docker's schema 2.
@@ -172,14 +227,17 @@ impl TestImage {
     }
 
     fn config(&self) -> Vec<u8> {
-        let diff_ids: Vec<String> = self.layers.iter().map(|layer| digest(layer)).collect();
+        let diff_ids: Vec<String> = self.layers.iter().map(|layer| layer.diff_id.clone()).collect();
         let history: Vec<Value> = self.layers.iter().map(|_| json!({ "created": EPOCH })).collect();
         let mut config = json!({
-            "created": EPOCH,
-            "config": { "Env": ["PATH=/bin"], "Cmd": ["/run"] },
+            "created": self.created,
+            "config": { "Env": ["PATH=/bin"], "Cmd": [self.command] },
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
             "history": history,
         });
+        if !self.labels.is_empty() {
+            config["config"]["Labels"] = json!(self.labels);
+        }
         for (key, value) in platform_json(&self.platform).as_object().expect("platforms are objects") {
             config[key] = value.clone();
         }
@@ -193,7 +251,7 @@ impl Sample for TestImage {
         let mut blobs = BTreeMap::new();
         let config = keep(&mut blobs, self.family.config(), self.config());
         let layers: Vec<Value> =
-            self.layers.iter().map(|tar| keep(&mut blobs, self.family.layer(), gzip(tar))).collect();
+            self.layers.iter().map(|layer| keep(&mut blobs, self.family.layer(), layer.packed.clone())).collect();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": self.family.manifest(),

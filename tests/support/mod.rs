@@ -4,13 +4,17 @@
 #![allow(dead_code, unused_imports, reason = "each test file compiles this module for itself and uses a part of it")]
 
 pub(crate) mod authority;
+pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod images;
 pub(crate) mod memory_registry;
 pub(crate) mod real;
 pub(crate) mod release;
 pub(crate) mod scripted;
+pub(crate) mod served;
+pub(crate) mod stand_in;
 pub(crate) mod terminal;
+pub(crate) mod update;
 
 use std::time::{Duration, Instant};
 

@@ -77,6 +77,9 @@ pub(crate) struct SettingFlags {
     // `-v` is for talking more, here as everywhere.
     #[arg(long, value_name = "SOURCE:/TARGET", help_heading = "The agent")]
     volume: Vec<String>,
+    /// A further option for the engine's `run`, as one word; may be given several times
+    #[arg(long, value_name = "--NAME=VALUE", allow_hyphen_values = true, help_heading = "The agent")]
+    run_option: Vec<String>,
     /// The certificate of the authority that signed the registry's, as PEM
     #[arg(long, value_name = "FILE", help_heading = "The registry")]
     ca_file: Option<PathBuf>,
@@ -101,9 +104,21 @@ pub(crate) struct SettingFlags {
     /// The port under which the server is reached [default: 80]
     #[arg(long, value_name = "NUMBER", help_heading = "The server")]
     published_port: Option<String>,
-    /// Where in its container the server keeps its data: `/root/data` in old versions, `/home/octoperf/data` in the charts
+    /// Where in its container the server keeps its data: `/home/octoperf/data` in the charts, elsewhere in old versions
     #[arg(long, value_name = "PATH", help_heading = "The server")]
     data_path: Option<String>,
+    /// The box that Vagrant makes the virtual machine of
+    #[arg(long = "box", value_name = "BOX", help_heading = "Vagrant and Kubernetes")]
+    machine_box: Option<String>,
+    /// The namespace that the agent runs in
+    #[arg(long, value_name = "NAME", help_heading = "Vagrant and Kubernetes")]
+    namespace: Option<String>,
+    /// The secret that holds the registry's login
+    #[arg(long, value_name = "NAME", help_heading = "Vagrant and Kubernetes")]
+    pull_secret: Option<String>,
+    /// How the agent's chart lists pull secrets, as its README shows
+    #[arg(long, value_name = "names|maps", help_heading = "Vagrant and Kubernetes")]
+    pull_secret_form: Option<String>,
 }
 
 impl SettingFlags {
@@ -130,12 +145,17 @@ impl SettingFlags {
             (Setting::RegistryPasswordProperty, &self.registry_password_property),
             (Setting::PublishedPort, &self.published_port),
             (Setting::DataPath, &self.data_path),
+            (Setting::Box, &self.machine_box),
+            (Setting::Namespace, &self.namespace),
+            (Setting::PullSecret, &self.pull_secret),
+            (Setting::PullSecretForm, &self.pull_secret_form),
         ];
         let one = texts.into_iter().filter_map(|(setting, text)| Some((setting, text.as_ref()?)));
         let lists = [
             (Setting::JavaOption, &self.java_option),
             (Setting::Env, &self.env),
             (Setting::Volume, &self.volume),
+            (Setting::RunOption, &self.run_option),
             (Setting::Port, &self.port),
         ];
         let many = lists.into_iter().flat_map(|(setting, texts)| texts.iter().map(move |text| (setting, text)));

@@ -1,7 +1,13 @@
 //! One file a target: answers and images to files.
 
+pub(super) mod ansible;
 pub(super) mod compose;
+mod host;
 pub(super) mod infra;
+pub(super) mod kubernetes;
+pub(super) mod machine;
+pub(super) mod mirrors;
+pub(super) mod provider;
 pub(super) mod run;
 pub(super) mod script;
 pub(super) mod units;
@@ -61,6 +67,7 @@ impl<'a> Agent<'a> {
             ("name", text(&self.name.to_string())),
             ("volumes", self.volumes(engine).iter().map(Volume::as_str).collect()),
             ("env_file", text(env_file)),
+            ("run_options", self.answers.run_options.iter().map(String::as_str).collect()),
             ("image", text(&self.reference())),
         ])
     }
@@ -79,9 +86,14 @@ impl<'a> Agent<'a> {
         RenderedFile::new(format!("{}.env", self.name), FileMode::Secret, env_file_text(&self.variables))
     }
 
-    /// The path of the env-file on the host: as asked, or below `/etc`.
-    fn env_path(&self) -> String {
-        self.answers.env_file.clone().unwrap_or_else(|| format!("/etc/octobundle/{}.env", self.name))
+    /// The path of the env-file on the host: as asked, or below `/etc`. What is read by no shell has no folder that
+    /// another path could be relative to.
+    fn env_path(&self) -> Result<String, RenderError> {
+        match &self.answers.env_file {
+            None => Ok(format!("/etc/octobundle/{}.env", self.name)),
+            Some(path) if path.starts_with('/') => Ok(path.clone()),
+            Some(path) => Err(RenderError::AbsolutePath(path.chars().take(80).collect())),
+        }
     }
 
     /// The registry's authority, where an engine looks for it below its own folder.

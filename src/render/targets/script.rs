@@ -16,21 +16,19 @@ use crate::render::values::Certificates;
 const SCRIPT: Template<'_> =
     Template { name: "install-agent.sh", text: include_str!("../../../templates/install-agent.sh") };
 const SERVER_URL: &str = "SERVER_URL";
+const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 
 /// The script. It is for its owner alone where it holds the token, a password, or a variable that may be a secret.
 pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
     let agent = Agent::new(answers, images)?;
-    let env_path = agent.env_path();
-    if !env_path.starts_with('/') {
-        return Err(RenderError::AbsolutePath(env_path));
-    }
+    let env_path = agent.env_path()?;
     let engine = answers.engine;
     let arguments = agent.arguments(engine, Runs::Detached, &env_path)?;
     let revision = Digest::of(posix_line(&arguments).as_bytes());
     let login = &answers.registry_login;
     let password = login.password.as_ref().map(|password| password.expose().to_owned());
     let secret = password.is_some() || agent.variables.iter().any(|(name, _)| name.as_str() != SERVER_URL);
-    let proxies = agent.variables.iter().filter(|(name, _)| name.as_str().ends_with("_PROXY"));
+    let proxies = agent.variables.iter().filter(|(name, _)| PROXIES.contains(&name.as_str()));
     let proxies = proxies.map(|(name, value)| Value::from(vec![proxy_name(name.as_str()), value.expose().to_owned()]));
     let script = SCRIPT.fill(&[
         ("engine", text(engine.program())),

@@ -167,6 +167,23 @@ fn a_path_that_is_no_argument_is_refused() {
 }
 
 #[test]
+fn what_no_shell_reads_needs_an_absolute_path_of_its_env_file() {
+    let relative = given_with(&[(Setting::EnvFile, "agent.env")]);
+    for target in [RenderTarget::Systemd, RenderTarget::Quadlet, RenderTarget::Script] {
+        let error = render(target, &relative).unwrap_err();
+        assert_eq!(error, RenderError::AbsolutePath("agent.env".into()), "{target:?}");
+    }
+    assert!(render(RenderTarget::Docker, &relative).is_ok());
+}
+
+#[test]
+fn a_text_that_reads_like_a_switch_is_an_answer_all_the_same() {
+    let mut named = given();
+    named.add(Setting::Name, "false");
+    assert!(command(&render(RenderTarget::Docker, &named).unwrap()).contains("--name false "));
+}
+
+#[test]
 fn the_agent_is_the_image_with_that_role_under_its_private_name() {
     let one = images(&lock(&[("octoperf/jmeter:1", "load-generator"), ("octoperf/docker-agent:2", "agent")]));
     let agent = one.agent(None).unwrap();
@@ -246,7 +263,7 @@ proptest! {
     ) {
         let stubs = stubs();
         let target = if podman { RenderTarget::Podman } else { RenderTarget::Docker };
-        let wanted = Given::default().replaced_by(given_with(&[(Setting::EnvFile, &path), (Setting::Name, &name)]));
+        let wanted = Given::default().overlaid_by(given_with(&[(Setting::EnvFile, &path), (Setting::Name, &name)]));
         let rendered = render(target, &wanted).unwrap();
         let program = target.key();
         let socket = if podman { "/var/run/podman/podman.sock" } else { "/var/run/docker.sock" };

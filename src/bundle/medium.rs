@@ -1,0 +1,228 @@
+//! Puts a bundle onto a medium that is carried away: what is said to be there was read back from there.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::bundle::bytes::{BundleBytes, Piece};
+use crate::bundle::description::{BEGINNING, DescribedVolume, Description, description_path, volume_name};
+use crate::bundle::error::BundleError;
+use crate::bundle::form::Form;
+use crate::bundle::open::Bundle;
+use crate::bundle::plain_file::{self, beside};
+use crate::bundle::space::reserve;
+use crate::bundle::verify::verify_bytes;
+use crate::content::{folder_of, read_exact_at, write_all_at};
+use crate::oci::{Digest, Hasher};
+use crate::progress::{Arrival, Event, Phase, Progress};
+
+/// Bytes that are read and written at once.
+const CHUNK: u64 = 4 * 1024 * 1024;
+/// Bytes after which the medium has to have what was written. A stick's own memory is smaller than that.
+const SYNC_EVERY: u64 = 16 * 1024 * 1024;
+/// The end of a file's name until all of the bundle is there.
+const PARTIAL: &str = ".partial";
+
+/// A file on the medium.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedFile {
+    /// Its name.
+    pub name: String,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Its SHA-256.
+    pub digest: Digest,
+}
+
+/// A file that is to be there, under its partial name.
+struct Target {
+    name: String,
+    range: Range<u64>,
+    partial: PathBuf,
+}
+
+/// A bundle that is on a medium, whole and read back, under partial names yet.
+pub struct OnMedium {
+    folder: PathBuf,
+    targets: Vec<Target>,
+    files: Vec<CopiedFile>,
+    // They hold the locks.
+    _open: Vec<File>,
+}
+
+impl OnMedium {
+    /// Copies a bundle into `folder`, in this form, or cut as it is. What an earlier run wrote is compared and kept. Bytes
+    /// are told once they are on the medium. Then all of it is read back, past what the system remembers of it.
+    pub fn copy(
+        bundle: &Bundle,
+        name: &str,
+        folder: &Path,
+        form: Option<Form>,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<Self, BundleError> {
+        let targets = targets(bundle, name, folder, form)?;
+        let taken = targets.iter().map(|target| folder.join(&target.name)).find(|path| path.symlink_metadata().is_ok());
+        if let Some(path) = taken {
+            return Err(BundleError::Exists(path));
+        }
+        let open = targets.iter().map(|target| open_partial(&target.partial)).collect::<Result<Vec<_>, _>>()?;
+        reserve(&joined(&targets, &open)?)?;
+        let (id, total) = (bundle.layout().id(), bundle.layout().total());
+        progress.report(Event::Planned { images: bundle.lock().images.len(), blobs: 1, bytes: total });
+        progress.report(Event::Phase(Phase::Copying));
+        progress.report(Event::BlobStarted { digest: id, size: total, image: name.to_owned() });
+        let mut files = Vec::new();
+        for (target, file) in targets.iter().zip(&open) {
+            let tell = |at: u64| progress.report(Event::BlobAt { digest: id, position: target.range.start + at });
+            let digest = write(bundle.bytes(), target, file, &tell)?;
+            let size = target.range.end - target.range.start;
+            files.push(CopiedFile { name: target.name.clone(), size, digest });
+        }
+        progress.report(Event::BlobDone { digest: id, size: total, arrival: Arrival::Moved });
+        read_back(bundle, &targets, &open, threads, progress)?;
+        Ok(Self { folder: folder.to_owned(), targets, files, _open: open })
+    }
+
+    /// What describes the volumes, with its name; none if the bundle is one file there.
+    pub fn description(&self, bundle: &Bundle, name: &str) -> Result<Option<(String, String)>, BundleError> {
+        if self.files.iter().any(|file| file.name == name) {
+            return Ok(None);
+        }
+        let describe = |(target, file): (&Target, &CopiedFile)| {
+            let start = bundle.bytes().read(target.range.start, file.size.min(BEGINNING))?;
+            let (name, begins) = (file.name.clone(), Digest::of(&start));
+            Ok(DescribedVolume { name, size: file.size, digest: file.digest, begins })
+        };
+        let volumes = self.targets.iter().zip(&self.files).map(describe).collect::<Result<Vec<_>, BundleError>>()?;
+        let description = Description::new(bundle.layout().id(), bundle.lock().release.clone(), volumes);
+        let file = description_path(Path::new(name));
+        Ok(Some((file.to_string_lossy().into_owned(), description.to_text())))
+    }
+
+    /// The bundle's files.
+    pub fn files(&self) -> &[CopiedFile] {
+        &self.files
+    }
+
+    /// Gives the files their names. When this returns, the medium knows all of them.
+    pub fn finish(self) -> Result<(), BundleError> {
+        for target in &self.targets {
+            let path = self.folder.join(&target.name);
+            fs::rename(&target.partial, &path).map_err(BundleError::io("give its final name to", &path))?;
+        }
+        File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(BundleError::io("write", &self.folder))
+    }
+}
+
+/// The files that the bundle will be in.
+fn targets(bundle: &Bundle, name: &str, folder: &Path, form: Option<Form>) -> Result<Vec<Target>, BundleError> {
+    let target = |name: String, range| Target { partial: beside(&folder.join(&name), PARTIAL), name, range };
+    let total = bundle.layout().total();
+    let volumes = bundle.bytes().volumes();
+    let lengths = match form {
+        None if volumes.is_empty() => return Ok(vec![target(name.to_owned(), 0..total)]),
+        None => volumes.into_iter().map(|(_, range)| range.end - range.start).collect(),
+        Some(form) => form.lengths(total)?,
+    };
+    if form == Some(Form::OneFile) {
+        return Ok(vec![target(name.to_owned(), 0..total)]);
+    }
+    let mut from = 0;
+    let volume = |(number, length)| {
+        from += length;
+        target(volume_name(name, number), from - length..from)
+    };
+    Ok((1..).zip(lengths).map(volume).collect())
+}
+
+/// The files on the medium as one.
+fn joined(targets: &[Target], files: &[File]) -> Result<BundleBytes, BundleError> {
+    let piece = |(target, file): (&Target, &File)| {
+        let file = file.try_clone().map_err(BundleError::io("open", &target.partial))?;
+        Ok(Piece::new(target.partial.clone(), Arc::new(file), target.range.end - target.range.start))
+    };
+    let pieces = targets.iter().zip(files).map(piece).collect::<Result<Vec<_>, BundleError>>()?;
+    Ok(BundleBytes::joined(targets[0].partial.clone(), pieces, targets.len() > 1))
+}
+
+fn open_partial(path: &Path) -> Result<File, BundleError> {
+    let mut options = OpenOptions::new();
+    let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), "write", path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BundleError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(BundleError::io("lock", path)(error)),
+    }
+}
+
+/// Writes what is not there yet and gives the digest of all of it. `tell` hears how much the medium has.
+fn write(from: &BundleBytes, target: &Target, file: &File, tell: &dyn Fn(u64)) -> Result<Digest, BundleError> {
+    let size = target.range.end - target.range.start;
+    let mut hasher = Hasher::new();
+    let mut comparing = true;
+    let mut synced = 0;
+    while hasher.length() < size {
+        let at = hasher.length();
+        let length = (size - at).min(CHUNK);
+        let chunk = from.read(target.range.start + at, length)?;
+        comparing = comparing && holds(file, &chunk, at);
+        if !comparing {
+            write_all_at(file, &chunk, at).map_err(BundleError::io("write", &target.partial))?;
+        }
+        hasher.update(&chunk);
+        if hasher.length() - synced >= SYNC_EVERY || hasher.length() == size {
+            file.sync_data().map_err(BundleError::io("write", &target.partial))?;
+            synced = hasher.length();
+            tell(synced);
+        }
+    }
+    file.set_len(size).and_then(|()| file.sync_all()).map_err(BundleError::io("write", &target.partial))?;
+    Ok(hasher.digest())
+}
+
+/// Whether an earlier run wrote this already. What cannot be read is written again.
+fn holds(file: &File, chunk: &[u8], at: u64) -> bool {
+    let mut found = vec![0; chunk.len()];
+    read_exact_at(file, &mut found, at).is_ok() && found == chunk
+}
+
+/// Reads the whole bundle from the medium, after the system was told to forget what it remembers of it.
+fn read_back(
+    bundle: &Bundle,
+    targets: &[Target],
+    files: &[File],
+    threads: usize,
+    progress: &dyn Progress,
+) -> Result<(), BundleError> {
+    for (target, file) in targets.iter().zip(files) {
+        forget(file).map_err(BundleError::io("read back", &target.partial))?;
+    }
+    let copy = joined(targets, files)?;
+    let verdict = verify_bytes(&copy, threads, progress)?;
+    if verdict.findings.is_empty() && verdict.checksums.as_ref() == Some(bundle.checksums()) {
+        return Ok(());
+    }
+    // Either the source was damaged, or the medium keeps other bytes than it was given. Both are begun anew.
+    for target in targets {
+        fs::remove_file(&target.partial).map_err(BundleError::io("remove", &target.partial))?;
+    }
+    let source = bundle.verify(threads, progress)?;
+    if source.findings.is_empty() {
+        return Err(BundleError::BadMedium { folder: folder_of(copy.path()).to_owned() });
+    }
+    Err(bundle.bytes().damaged(format!("{} things are wrong with it", source.findings.len())))
+}
+
+/// Drops what the system remembers of a file that is on the disk, so that reading it asks the disk.
+#[cfg(target_os = "linux")]
+fn forget(file: &File) -> io::Result<()> {
+    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget(_: &File) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,421 @@
+//! The `docker run …` that OctoPerf's page shows, read as a shell and docker would read it.
+
+use crate::oci::ImageRef;
+use crate::render::answers::Given;
+use crate::render::error::RenderError;
+use crate::render::setting::Setting;
+
+/// No command on a page is longer; the token has some hundred characters.
+const MAX_COMMAND: usize = 64 * 1024;
+
+/// What a pasted command says, as answers.
+pub struct Pasted {
+    /// The answers.
+    pub given: Given,
+    /// What was understood otherwise than word for word, a sentence each. Holds no value of the command.
+    pub notes: Vec<String>,
+}
+
+/// The options of `docker run` and `podman run` that stand alone.
+const SWITCHES: [&str; 17] = [
+    "detach",
+    "disable-content-trust",
+    "env-host",
+    "http-proxy",
+    "init",
+    "interactive",
+    "no-healthcheck",
+    "no-hosts",
+    "oom-kill-disable",
+    "privileged",
+    "publish-all",
+    "quiet",
+    "read-only",
+    "replace",
+    "rm",
+    "sig-proxy",
+    "tty",
+];
+
+/// Their short names.
+const SHORT_SWITCHES: [(char, &str); 5] =
+    [('d', "detach"), ('i', "interactive"), ('t', "tty"), ('P', "publish-all"), ('q', "quiet")];
+
+/// Short names of options with a value.
+const SHORT_OPTIONS: [(char, &str); 10] = [
+    ('e', "env"),
+    ('v', "volume"),
+    ('p', "publish"),
+    ('l', "label"),
+    ('u', "user"),
+    ('w', "workdir"),
+    ('h', "hostname"),
+    ('m', "memory"),
+    ('a', "attach"),
+    ('c', "cpu-shares"),
+];
+
+/// The options of docker before `run` that have a value.
+const GLOBAL_OPTIONS: [&str; 9] =
+    ["-H", "--host", "-c", "--context", "--config", "-l", "--log-level", "--tlscacert", "--tlscert"];
+
+/// The options of sudo that have a value.
+const SUDO_OPTIONS: [&str; 6] = ["-u", "-g", "-h", "-p", "-C", "-r"];
+
+impl Pasted {
+    /// Reads a command. Its secrets go into answers only.
+    pub fn parse(text: &str) -> Result<Self, RenderError> {
+        let words = words(text)?;
+        let mut rest = after_sudo(&words);
+        let engine = rest.split_first().map(|(program, after)| (program.rsplit('/').next().unwrap_or_default(), after));
+        let Some((engine @ ("docker" | "podman"), after)) = engine else {
+            return Err(refuse("it does not begin with `docker run` or `podman run`"));
+        };
+        rest = after_globals(after);
+        rest = match rest {
+            [run, rest @ ..] if run == "run" => rest,
+            [container, run, rest @ ..] if container == "container" && run == "run" => rest,
+            _ => return Err(refuse("it is not `docker run`")),
+        };
+        let mut reader = Reader { given: Given::default(), notes: Vec::new(), socket: false };
+        reader.given.add(Setting::Engine, engine);
+        reader.read(rest)?;
+        if !reader.socket {
+            reader.given.add(Setting::NoDockerSocket, "true");
+            reader.notes.push("The command mounts no engine's socket, so this one does not either.".into());
+        }
+        Ok(Self { given: reader.given, notes: reader.notes })
+    }
+}
+
+/// The words that a POSIX shell makes of the one command in a text.
+fn words(text: &str) -> Result<Vec<String>, RenderError> {
+    if text.len() > MAX_COMMAND {
+        return Err(RenderError::TooLong { what: "pasted command", limit: MAX_COMMAND });
+    }
+    let text = text.replace("\r\n", "\n");
+    let text = without_prompt(text.trim());
+    shlex::split(&one_line(text)?).ok_or_else(|| refuse("a quote is not closed, or it ends in a backslash"))
+}
+
+/// A prompt that was copied with the command.
+fn without_prompt(text: &str) -> &str {
+    let command = ["$ ", "# "].into_iter().find_map(|prompt| text.strip_prefix(prompt)).map(str::trim_start);
+    let begins = |text: &&str| ["sudo", "docker", "podman"].iter().any(|program| text.starts_with(program));
+    command.filter(begins).unwrap_or(text)
+}
+
+/// The text with the lines joined that end in a backslash, outside of single quotes.
+///
+/// Variables, substitutions, pipes and further commands are refused: what they would give is not known here.
+fn one_line(text: &str) -> Result<String, RenderError> {
+    #[derive(PartialEq)]
+    enum Quote {
+        None,
+        Single,
+        Double,
+    }
+    let mut quote = Quote::None;
+    let mut line = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        if c == '\\' && quote != Quote::Single {
+            match characters.next() {
+                Some('\n') => {}
+                next => line.extend(std::iter::once('\\').chain(next)),
+            }
+            continue;
+        }
+        line.push(c);
+        quote = match (c, quote) {
+            ('\'', Quote::None) => Quote::Single,
+            ('\'', Quote::Single) | ('"', Quote::Double) => Quote::None,
+            ('"', Quote::None) => Quote::Double,
+            ('$' | '`', Quote::None | Quote::Double) => {
+                return Err(refuse(
+                    "it has a variable or a substitution (`$` or a backquote outside of single quotes)",
+                ));
+            }
+            (';' | '&' | '|' | '<' | '>' | '(' | ')' | '\n', Quote::None) => {
+                return Err(refuse("it goes on with a second command, a pipe or a redirection"));
+            }
+            (_, quote) => quote,
+        };
+    }
+    Ok(line)
+}
+
+fn after_sudo(words: &[String]) -> &[String] {
+    let Some((first, mut rest)) = words.split_first() else { return words };
+    if first.rsplit('/').next() != Some("sudo") {
+        return words;
+    }
+    while let Some((option, after)) = rest.split_first().filter(|(option, _)| option.starts_with('-')) {
+        let takes = usize::from(SUDO_OPTIONS.contains(&option.as_str()));
+        rest = after.get(takes..).unwrap_or_default();
+        if option == "--" {
+            break;
+        }
+    }
+    rest
+}
+
+fn after_globals(mut rest: &[String]) -> &[String] {
+    while let Some((option, after)) = rest.split_first().filter(|(option, _)| option.starts_with('-')) {
+        rest = after.get(usize::from(GLOBAL_OPTIONS.contains(&option.as_str()))..).unwrap_or_default();
+    }
+    rest
+}
+
+struct Reader {
+    given: Given,
+    notes: Vec<String>,
+    /// Whether the engine's socket is mounted.
+    socket: bool,
+}
+
+impl Reader {
+    /// Options up to the image, which is the last word.
+    fn read(&mut self, words: &[String]) -> Result<(), RenderError> {
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let image = match word.as_str() {
+                "--" => words.next(),
+                option if option.starts_with("--") => {
+                    self.long(option, &mut words)?;
+                    continue;
+                }
+                option if option.starts_with('-') && option.len() > 1 => {
+                    self.short(option, &mut words)?;
+                    continue;
+                }
+                _ => Some(word),
+            };
+            let image = image.ok_or_else(|| refuse("it names no image"))?;
+            return match words.next() {
+                None => self.image(image),
+                Some(_) => Err(refuse("it has words behind the image; the agent takes none")),
+            };
+        }
+        Err(refuse("it names no image"))
+    }
+
+    fn long<'a>(
+        &mut self,
+        option: &str,
+        words: &mut (impl Iterator<Item = &'a String> + Clone),
+    ) -> Result<(), RenderError> {
+        let name = option.trim_start_matches('-');
+        match name.split_once('=') {
+            Some((name, value)) => self.option(name, value),
+            None if SWITCHES.contains(&name) => {
+                self.switch(name);
+                Ok(())
+            }
+            None => {
+                let value = words.next().ok_or_else(|| refuse("its last option has no value"))?;
+                self.option(name, value)
+            }
+        }
+    }
+
+    /// `-d`, `-dit`, `-e X=Y`, `-eX=Y`, `-e=X=Y`, `-iteX=Y`.
+    fn short<'a>(&mut self, option: &str, words: &mut impl Iterator<Item = &'a String>) -> Result<(), RenderError> {
+        for (at, letter) in option[1..].char_indices() {
+            if let Some((_, name)) = SHORT_SWITCHES.iter().find(|(short, _)| *short == letter) {
+                self.switch(name);
+                continue;
+            }
+            let known = SHORT_OPTIONS.iter().find(|(short, _)| *short == letter);
+            let (_, name) = known.ok_or_else(|| refuse("it has a short option that octobundle does not know"))?;
+            let attached = &option[1 + at + letter.len_utf8()..];
+            let attached = attached.strip_prefix('=').unwrap_or(attached);
+            if !attached.is_empty() {
+                return self.option(name, attached);
+            }
+            let value = words.next().ok_or_else(|| refuse("its last option has no value"))?;
+            return self.option(name, value);
+        }
+        Ok(())
+    }
+
+    fn switch(&mut self, name: &str) {
+        match name {
+            "detach" => {}
+            // `--rm` would have the engine refuse `--restart`.
+            "interactive" | "tty" | "rm" => {
+                self.notes.push(format!("`--{name}` is left out: an agent runs by itself."));
+            }
+            _ => self.keep(format!("--{name}")),
+        }
+    }
+
+    fn option(&mut self, name: &str, value: &str) -> Result<(), RenderError> {
+        match name {
+            "env" => self.variable(value),
+            "name" => self.given.add(Setting::Name, value),
+            "volume" if value.split(':').nth(1) == Some("/var/run/docker.sock") => self.socket = true,
+            "volume" => self.given.add(Setting::Volume, value),
+            "restart" if value == "unless-stopped" => {}
+            "detach" if value == "true" => {}
+            "env-file" => self.notes.push("`--env-file` is left out: give what it holds with `-e`.".into()),
+            _ if SWITCHES.contains(&name) || is_option_name(name) => self.keep(format!("--{name}={value}")),
+            _ => return Err(refuse("it has an option whose name is none")),
+        }
+        Ok(())
+    }
+
+    fn variable(&mut self, text: &str) {
+        let Some((name, value)) = text.split_once('=') else {
+            self.notes.push(
+                "A variable without value is left out: it would have come from the environment of the shell.".into(),
+            );
+            return;
+        };
+        match name {
+            "AGENT_TOKEN" => self.given.add(Setting::TokenFile, value),
+            "SERVER_URL" => self.given.add(Setting::ServerUrl, value),
+            "HTTP_PROXY" => self.given.add(Setting::AgentHttpProxy, value),
+            "HTTPS_PROXY" => self.given.add(Setting::AgentHttpsProxy, value),
+            "NO_PROXY" => self.given.add(Setting::AgentNoProxy, value),
+            _ => self.given.add(Setting::Env, text),
+        }
+    }
+
+    fn keep(&mut self, word: String) {
+        let name = word.split('=').next().unwrap_or_default();
+        self.notes.push(format!("`{name}` is kept as it was in the command."));
+        self.given.add(Setting::RunOption, word);
+    }
+
+    fn image(&mut self, name: &str) -> Result<(), RenderError> {
+        let parsed: Result<ImageRef, _> = name.parse();
+        parsed.map_err(|source| RenderError::Image { text: name.chars().take(200).collect(), source })?;
+        self.given.add(Setting::Image, name);
+        Ok(())
+    }
+}
+
+fn is_option_name(name: &str) -> bool {
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    name.bytes().next().is_some_and(|b| b.is_ascii_lowercase()) && name.bytes().all(letters)
+}
+
+fn refuse(reason: &'static str) -> RenderError {
+    RenderError::Pasted { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parsed(text: &str) -> Pasted {
+        Pasted::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    fn one(pasted: &Pasted, setting: Setting) -> Option<String> {
+        pasted.given.one(setting).map(str::to_owned)
+    }
+
+    const SHOWN: &str = "sudo docker run -d --restart=unless-stopped --name XXXX -v /var/run/docker.sock:/var/run/docker.sock -e AGENT_TOKEN='t0k$en==' -e SERVER_URL='https://api.octoperf.com' octoperf/docker-agent:13.0.0";
+
+    #[test]
+    fn the_documented_command_is_understood_whole() {
+        let pasted = parsed(SHOWN);
+        assert_eq!(one(&pasted, Setting::TokenFile).unwrap(), "t0k$en==");
+        assert_eq!(one(&pasted, Setting::ServerUrl).unwrap(), "https://api.octoperf.com");
+        assert_eq!(one(&pasted, Setting::Name).unwrap(), "XXXX");
+        assert_eq!(one(&pasted, Setting::Image).unwrap(), "octoperf/docker-agent:13.0.0");
+        assert_eq!(one(&pasted, Setting::Engine).unwrap(), "docker");
+        assert!(pasted.notes.is_empty() && one(&pasted, Setting::NoDockerSocket).is_none(), "{:?}", pasted.notes);
+    }
+
+    #[test]
+    fn every_way_to_write_an_option_means_the_same() {
+        let expected = parsed(SHOWN);
+        for text in [
+            "$ docker run -d --restart unless-stopped --name=XXXX --volume=/var/run/docker.sock:/var/run/docker.sock \\\n  -eAGENT_TOKEN='t0k$en==' \\\r\n  --env SERVER_URL=https://api.octoperf.com -- octoperf/docker-agent:13.0.0\n",
+            "/usr/bin/sudo -E -u root -- /usr/bin/docker --host unix:///x --debug container run --detach=true --name \"XXXX\" -v/var/run/docker.sock:/var/run/docker.sock:ro -e=AGENT_TOKEN=\"t0k\\$en==\" -de SERVER_URL=https://api.octoperf.com octoperf/docker-agent:13.0.0",
+        ] {
+            let pasted = parsed(text);
+            for setting in Setting::ALL {
+                assert_eq!(one(&pasted, setting), one(&expected, setting), "{setting:?} of {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_kept_and_mentioned_without_its_value() {
+        let pasted = parsed(
+            "docker run -it --rm -p 80:80 --memory 2g --ulimit=nofile=1:2 -e EXTRA='a b' -e JAVA_OPTS=\"-Xmx1g -Da=b\" -e HTTP_PROXY=http://u:pw@p -e LONELY --new-thing s3cret --privileged -v named:/x img:1",
+        );
+        assert_eq!(
+            pasted.given.texts(Setting::RunOption),
+            ["--publish=80:80", "--memory=2g", "--ulimit=nofile=1:2", "--new-thing=s3cret", "--privileged"]
+        );
+        assert_eq!(pasted.given.texts(Setting::Env), ["EXTRA=a b", "JAVA_OPTS=-Xmx1g -Da=b"]);
+        assert_eq!(pasted.given.texts(Setting::Volume), ["named:/x"]);
+        assert_eq!(one(&pasted, Setting::AgentHttpProxy).unwrap(), "http://u:pw@p");
+        assert_eq!(one(&pasted, Setting::NoDockerSocket).unwrap(), "true");
+        let told = pasted.notes.join("\n");
+        for mentioned in ["--publish", "--ulimit", "--new-thing", "--privileged", "--rm", "without value", "socket"] {
+            assert!(told.contains(mentioned), "{mentioned}: {told}");
+        }
+        assert!(!told.contains("s3cret") && !told.contains("pw"), "{told}");
+    }
+
+    #[test]
+    fn what_only_a_shell_can_do_is_refused_without_showing_the_command() {
+        for text in [
+            "",
+            "ls",
+            "docker",
+            "docker ps",
+            "docker run",
+            "docker run -d",
+            "docker run -e",
+            "docker run --name",
+            "docker run 'img:1",
+            "docker run img:1 sh",
+            "docker run UPPER/img:1",
+            "docker run -e A=$s3cret img:1",
+            "docker run -e \"A=`s3cret`\" img:1",
+            "docker run -e \"A=$(s3cret)\" img:1",
+            "docker run img:1; rm -rf s3cret",
+            "docker run img:1 | sh",
+            "docker run img:1 > s3cret",
+            "docker pull img:1\ndocker run img:1",
+            "docker run -Z s3cret img:1",
+            "docker run --=s3cret img:1",
+            &format!("docker run {}", "a".repeat(MAX_COMMAND)),
+        ] {
+            let Err(error) = Pasted::parse(text) else { panic!("{text} was taken") };
+            assert!(!format!("{error} {error:?}").contains("s3cret"), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+        #[test]
+        fn what_a_shell_would_give_to_docker_is_what_is_read(
+            value in "(\\PC|[ '\"$`\\\\!*?{}()<>|&;~#=%-]){0,24}",
+            style in 0..4usize,
+        ) {
+            let variable = format!("EXTRA={value}");
+            let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+            let option = match style {
+                0 => format!("-e {}", quoted(&variable)),
+                1 => format!("-e{}", quoted(&variable)),
+                2 => format!("--env={}", quoted(&variable)),
+                _ => format!("--env \\\n {}", quoted(&variable)),
+            };
+            let pasted = Pasted::parse(&format!("sudo docker run {option} img:1")).unwrap();
+            prop_assert_eq!(pasted.given.texts(Setting::Env), [variable]);
+        }
+        #[test]
+        fn no_text_makes_it_panic(text in "(docker run |sudo |-e|-v |--|=|'|\"|\\\\|\n|\\PC){0,20}") {
+            Pasted::parse(&text).ok();
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The distribution protocol, the reading half of it: a request and what is on the shelves give an answer. No I/O.
+
+use serde_json::json;
+
+use crate::oci::{Digest, Host, MediaType, Repository, RepositoryName, Tag};
+use crate::serve::answer::{Answer, Body};
+use crate::serve::catalog::{Catalog, Item, Stock};
+use crate::serve::head::{Head, Method};
+use crate::serve::range::{Selection, select};
+use crate::serve::referrers::Referrers;
+use crate::serve::route::{BadRoute, Page, Reference, Route, parameter};
+
+/// Entries of one answer where the client names no number; a list of 10,000 tags is about 1 MiB at most.
+const MOST_ENTRIES: usize = 10_000;
+/// Names by digest never change their meaning.
+const FOR_EVER: &str = "max-age=31536000, immutable";
+/// Names by tag may mean something else after the next bundle.
+const ASK_AGAIN: &str = "no-cache";
+
+/// The methods that are answered.
+pub(crate) const ALLOWED: &str = "GET, HEAD, OPTIONS";
+
+/// What the protocol's part of the answers is made from.
+pub(crate) struct Offer<'a> {
+    /// Everything that is offered.
+    pub(crate) catalog: &'a Catalog,
+    /// What refers to what.
+    pub(crate) referrers: &'a Referrers,
+}
+
+/// The answer to a method that is not for reading; none for the others.
+pub(crate) fn refused_method(method: Method) -> Option<Answer> {
+    match method {
+        Method::Get | Method::Head => None,
+        Method::Options => Some(Answer::empty(204).header("Allow", ALLOWED)),
+        Method::Other => Some(
+            Answer::refusal(405, "UNSUPPORTED", "this registry is read-only: it serves a bundle as it is")
+                .header("Allow", ALLOWED),
+        ),
+    }
+}
+
+/// The answer to a target that names nothing.
+pub(crate) fn nowhere(bad: BadRoute) -> Answer {
+    match bad {
+        BadRoute::Nowhere => Answer::refusal(404, "NOT_FOUND", "there is nothing at this address"),
+        BadRoute::Name => Answer::refusal(400, "NAME_INVALID", "this is no repository's name"),
+        BadRoute::Digest => Answer::refusal(400, "DIGEST_INVALID", "this is no digest"),
+        BadRoute::Reference => Answer::refusal(404, "MANIFEST_UNKNOWN", "there is nothing of this tag or digest here"),
+        BadRoute::Page => {
+            Answer::refusal(400, "PAGINATION_NUMBER_INVALID", "`n` is a number, and `last` an entry of the list")
+        }
+    }
+}
+
+/// The answer to a route below `/v2/`; none for the other routes.
+pub(crate) fn answer(offer: &Offer<'_>, route: &Route, head: &Head) -> Option<Answer> {
+    let within = |name: &RepositoryName, answer: &dyn Fn(&Stock) -> Answer| match stock(offer.catalog, name, head) {
+        Some(stock) => answer(stock),
+        None => Answer::refusal(404, "NAME_UNKNOWN", "no bundle that is served here has this repository"),
+    };
+    Some(match route {
+        Route::Base => Answer::bytes(200, "application/json", "{}").header("Cache-Control", ASK_AGAIN),
+        Route::Catalog(page) => {
+            let names = offer.catalog.names().map(RepositoryName::as_str);
+            list(names, page, "/v2/_catalog", |names| json!({ "repositories": names }))
+        }
+        Route::Tags(name, page) => within(name, &|stock| tags(stock, name, page)),
+        Route::Manifest(name, wanted) => within(name, &|stock| manifest(stock, offer.referrers, wanted, head)),
+        Route::Blob(name, digest) => within(name, &|stock| blob(stock, digest, head)),
+        Route::Referrers(name, digest, wanted) => {
+            within(name, &|stock| referrers(stock, offer.referrers, digest, wanted.as_deref()))
+        }
+        Route::Home | Route::Asset(_) | Route::Health | Route::Metrics => return None,
+    })
+}
+
+/// The repository that is meant. An engine that uses this server as a mirror says in `ns` which registry it stands in
+/// for; then the name is the one that the image has there, and never another registry's image of the same name.
+fn stock<'a>(catalog: &'a Catalog, name: &RepositoryName, head: &Head) -> Option<&'a Stock> {
+    let Some(registry) = parameter(&head.query, "ns").filter(|registry| Some(registry) != head.host.as_ref()) else {
+        return catalog.named(name);
+    };
+    let host: Host = registry.parse().ok()?;
+    let name = if host.is_docker_hub() { official(name) } else { name.clone() };
+    catalog.origin(&Repository { host, name })
+}
+
+/// Docker Hub's own images stand below `library/`, whether that is said or not.
+fn official(name: &RepositoryName) -> RepositoryName {
+    if name.as_str().contains('/') { name.clone() } else { name.below("library").unwrap_or_else(|_| name.clone()) }
+}
+
+fn tags(stock: &Stock, name: &RepositoryName, page: &Page) -> Answer {
+    let (tags, name) = (stock.tags().map(Tag::as_str), name.as_str());
+    list(tags, page, &format!("/v2/{name}/tags/list"), |tags| json!({ "name": name, "tags": tags }))
+}
+
+fn manifest(stock: &Stock, known: &Referrers, reference: &Reference, head: &Head) -> Answer {
+    let (item, caching) = match reference {
+        Reference::Tag(tag) => (stock.tagged(tag), ASK_AGAIN),
+        Reference::Digest(digest) => (stock.manifest(digest), FOR_EVER),
+    };
+    if let (None, Reference::Tag(tag)) = (item, reference)
+        && let Some(list) = known.fallback(stock, tag)
+    {
+        return Answer::bytes(200, MediaType::OCI_INDEX, list).header("Cache-Control", ASK_AGAIN);
+    }
+    let Some(item) = item else {
+        return Answer::refusal(404, "MANIFEST_UNKNOWN", "this repository has no such tag or manifest");
+    };
+    if let Some(answer) = by_condition(&item.digest, caching, head) {
+        return answer;
+    }
+    named(Answer::with_body(200, Body::Document(item.clone())), &item.digest, caching)
+        .header("Content-Type", item.media_type.as_str())
+}
+
+fn blob(stock: &Stock, digest: &Digest, head: &Head) -> Answer {
+    let Some(item) = stock.blob(digest) else {
+        return Answer::refusal(404, "BLOB_UNKNOWN", "no image of this repository has this blob");
+    };
+    if let Some(answer) = by_condition(digest, FOR_EVER, head) {
+        return answer;
+    }
+    let answer = |status, start, length| {
+        let body = Body::Blob { item: item.clone(), start, length };
+        named(Answer::with_body(status, body), digest, FOR_EVER)
+            .header("Content-Type", "application/octet-stream")
+            .header("Accept-Ranges", "bytes")
+    };
+    match wanted_part(head, item) {
+        Selection::Whole => answer(200, 0, item.size),
+        Selection::Part { start, length } => {
+            let range = format!("bytes {start}-{}/{}", start + length - 1, item.size);
+            answer(206, start, length).header("Content-Range", range)
+        }
+        Selection::Outside => Answer::refusal(416, "RANGE_INVALID", "the range lies outside of the blob")
+            .header("Content-Range", format!("bytes */{}", item.size)),
+    }
+}
+
+/// Ranges are for GET (RFC 9110, 14.2), for one header, and for the very bytes that `If-Range` names.
+fn wanted_part(head: &Head, item: &Item) -> Selection {
+    let mut ranges = head.all("range");
+    match (head.method, ranges.next(), ranges.next()) {
+        (Method::Get, Some(range), None) if head.header("if-range").is_none_or(|tag| tag == etag(&item.digest)) => {
+            select(range, item.size)
+        }
+        _ => Selection::Whole,
+    }
+}
+
+/// The answer that a condition of the request asks for, if it does.
+fn by_condition(digest: &Digest, caching: &str, head: &Head) -> Option<Answer> {
+    let names = |header: &str| {
+        let mut tags = head.all(header).flat_map(|value| value.split(',')).map(str::trim);
+        tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag(digest))
+    };
+    if head.header("if-match").is_some() && !names("if-match") {
+        return Some(Answer::refusal(412, "PRECONDITION_FAILED", "the content is another one"));
+    }
+    names("if-none-match").then(|| named(Answer::empty(304), digest, caching))
+}
+
+fn named(answer: Answer, digest: &Digest, caching: &str) -> Answer {
+    answer
+        .header("Docker-Content-Digest", digest.to_string())
+        .header("ETag", etag(digest))
+        .header("Cache-Control", caching)
+}
+
+fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+fn referrers(stock: &Stock, known: &Referrers, subject: &Digest, wanted: Option<&str>) -> Answer {
+    let list =
+        Answer::bytes(200, MediaType::OCI_INDEX, known.list(stock, subject, wanted)).header("Cache-Control", ASK_AGAIN);
+    if wanted.is_some() { list.header("OCI-Filters-Applied", "artifactType") } else { list }
+}
+
+/// One page of a sorted list, with the address of the next.
+fn list<'a>(
+    entries: impl Iterator<Item = &'a str>,
+    page: &Page,
+    address: &str,
+    body: impl Fn(&[&str]) -> serde_json::Value,
+) -> Answer {
+    let most = page.most.unwrap_or(MOST_ENTRIES).min(MOST_ENTRIES);
+    let behind = |entry: &&str| page.after.as_ref().is_none_or(|after| *entry > after.as_str());
+    let mut rest = entries.filter(behind);
+    let shown: Vec<&str> = rest.by_ref().take(most).collect();
+    let answer = Answer::bytes(200, "application/json", body(&shown).to_string()).header("Cache-Control", ASK_AGAIN);
+    match (shown.last(), rest.next()) {
+        (Some(last), Some(_)) => answer.header("Link", format!("<{address}?n={most}&last={last}>; rel=\"next\"")),
+        _ => answer,
+    }
+}

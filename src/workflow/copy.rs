@@ -1,0 +1,143 @@
+//! `copy`: bundle → a medium that is carried away, with all that somebody needs who has only the medium.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::bundle::{Bundle, BundlePlace, CopiedFile, Form, OnMedium, read_signature, signature_files};
+use crate::content::{Readers, write_whole};
+use crate::failure::{ErrorClass, Failure};
+use crate::oci::Digest;
+use crate::progress::{Event, Phase, Progress};
+use crate::render::Stick;
+
+/// The name of the program on a medium.
+const TOOL: &str = "octobundle";
+
+/// What `copy` was asked for.
+#[derive(Debug, Clone)]
+pub struct CopyRequest {
+    /// The bundle.
+    pub bundle: BundlePlace,
+    /// The folder: a stick's, once it is mounted.
+    pub folder: PathBuf,
+    /// The form that it gets there; none for the one that it has.
+    pub form: Option<Form>,
+    /// Whether files beside the bundle that say something else are replaced.
+    pub replace: bool,
+    /// Threads that read the copy.
+    pub threads: usize,
+    /// The running program, if it goes along.
+    pub tool: Option<PathBuf>,
+}
+
+/// What `copy` did.
+#[derive(Debug)]
+pub struct CopyReport {
+    /// Everything that is covered by `SHA256SUMS` on the medium, the bundle's own files first.
+    pub files: Vec<CopiedFile>,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// Copies a bundle onto a medium, reads it back, and puts beside it what checks and loads it without octobundle. The
+/// bundle gets its names last, when everything else is there.
+pub fn copy_bundle(request: &CopyRequest, progress: &dyn Progress) -> Result<CopyReport, Failure> {
+    let bundle = Bundle::open(&request.bundle)?;
+    let name = plain_name(bundle.path());
+    let others = others(request, &bundle, &name)?;
+    for (name, content) in &others {
+        refuse_other(&request.folder.join(name), content, request.replace)?;
+    }
+    let copied = OnMedium::copy(&bundle, &name, &request.folder, request.form, request.threads, progress)?;
+    let description = copied.description(&bundle, &name)?.map(|(name, text)| (name, text.into_bytes()));
+    progress.report(Event::Phase(Phase::Syncing));
+    let mut files = copied.files().to_vec();
+    for (name, content) in others.into_iter().chain(description) {
+        put(&request.folder.join(&name), &content)?;
+        files.push(CopiedFile { name, size: content.len() as u64, digest: Digest::of(&content) });
+    }
+    let mut sums = String::new();
+    for file in &files {
+        writeln!(sums, "{}  {}", file.digest.hex(), file.name).expect("a String takes any text");
+    }
+    let list = request.folder.join("SHA256SUMS");
+    refuse_other(&list, sums.as_bytes(), request.replace)?;
+    put(&list, sums.as_bytes())?;
+    copied.finish()?;
+    Ok(CopyReport { bytes: files.iter().map(|file| file.size).sum(), files })
+}
+
+/// What goes beside the bundle: signatures, scripts, the program.
+fn others(request: &CopyRequest, bundle: &Bundle, name: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut others = Vec::new();
+    for (index, path) in signature_files(bundle.path())?.iter().enumerate() {
+        let ending = path.file_name().zip(bundle.path().file_name());
+        let ending = ending.and_then(|(file, bundle)| file.to_str()?.strip_prefix(bundle.to_str()?));
+        let plain = ending.filter(|ending| ending.chars().all(is_plain));
+        let ending = plain.map_or_else(|| format!(".{index}.minisig"), str::to_owned);
+        others.push((format!("{name}{ending}"), read_signature(path)?));
+    }
+    let count = match request.form {
+        None => bundle.bytes().volumes().len(),
+        Some(Form::OneFile) => 0,
+        Some(form) => form.lengths(bundle.layout().total())?.len(),
+    };
+    let files: Vec<String> = match count {
+        0 => vec![name.to_owned()],
+        _ => (1..=count).map(|number| format!("{name}.{number:03}")).collect(),
+    };
+    let lock = bundle.lock();
+    let stick = Stick {
+        title: &lock.title,
+        release: &lock.release,
+        bundle: name,
+        files: &files,
+        signatures: &others.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(),
+        images: &lock.images.iter().map(|image| image.name.to_string()).collect::<Vec<_>>(),
+        with_tool: request.tool.is_some(),
+    };
+    others.extend(stick.files()?.into_iter().map(|(name, text)| (name.to_owned(), text.into_bytes())));
+    if let Some(path) = &request.tool {
+        let program = fs::read(path).map_err(|error| {
+            Failure::new(ErrorClass::Disk, format!("failed to read this program, `{}`: {error}", path.display()))
+        })?;
+        others.push((TOOL.to_owned(), program));
+    }
+    Ok(others)
+}
+
+/// A file's name that every file system takes and no shell reads anything into.
+fn plain_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let plain: String = name.chars().take(100).map(|c| if is_plain(c) { c } else { '-' }).collect();
+    let plain = plain.trim_start_matches(['.', '-']);
+    if plain.is_empty() { "bundle.tar".to_owned() } else { plain.to_owned() }
+}
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+fn refuse_other(path: &Path, content: &[u8], replace: bool) -> Result<(), Failure> {
+    let taken = match path.symlink_metadata() {
+        Err(_) => false,
+        Ok(found) => {
+            !(found.is_file()
+                && found.len() == content.len() as u64
+                && fs::read(path).is_ok_and(|text| text == content))
+        }
+    };
+    if !taken || replace {
+        return Ok(());
+    }
+    let text = format!("`{}` exists and says something else", path.display());
+    Err(Failure::new(ErrorClass::Usage, text).with_help("copy into an empty folder of the medium, or add `--replace`"))
+}
+
+fn put(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    write_whole(path, content, Readers::Umask).map_err(|error| {
+        Failure::new(ErrorClass::Disk, format!("failed to write `{}`: {error}", path.display()))
+            .with_help("see that the medium is there and has room, and run the same command again: it continues")
+    })
+}

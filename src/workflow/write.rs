@@ -1,0 +1,90 @@
+//! Fills a draft from a source and seals it: what `pull`, `split` and `join` have in common.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::bundle::{BundleOutput, Draft, EarlierDraft, ExistingOutput, Layout, Member, MemberPath, Sealed};
+use crate::content::ImageSource;
+use crate::failure::{ErrorClass, Failure};
+use crate::images::Lock;
+use crate::oci::Digest;
+use crate::plan::PullPlan;
+use crate::progress::{Event, Phase, Progress};
+use crate::transfer::{CopyOutcome, CopySettings, copy};
+
+/// How a bundle is written.
+#[derive(Debug, Clone)]
+pub struct WriteRequest {
+    /// Where it is written, and as what.
+    pub output: BundleOutput,
+    /// What to do if its name is taken.
+    pub existing: ExistingOutput,
+    /// What to do with an earlier run's partial files.
+    pub earlier: EarlierDraft,
+    /// How to copy.
+    pub copy: CopySettings,
+    /// Threads that read what is on disk.
+    pub threads: usize,
+}
+
+/// What was written.
+pub(crate) struct Written {
+    /// What was decided to be copied.
+    pub(crate) plan: PullPlan,
+    /// The bundle, once it is whole.
+    pub(crate) sealed: Option<Sealed>,
+    /// What the copy did; where it failed, the draft is kept.
+    pub(crate) outcome: CopyOutcome,
+}
+
+/// Writes the bundle that `layout` describes. `documents` holds the content of its documents; layers come from `source`.
+pub(crate) async fn write<S: ImageSource>(
+    request: &WriteRequest,
+    layout: Layout,
+    documents: &BTreeMap<Digest, Bytes>,
+    source: &Arc<S>,
+    phase: Phase,
+    progress: &Arc<dyn Progress>,
+) -> Result<Written, Failure> {
+    let order = order_of(&layout);
+    let lock = layout.lock().clone();
+    let open = || Draft::open(&request.output, layout, documents, request.earlier);
+    let mut draft = tokio::task::block_in_place(open)?;
+    let present = prove(&mut draft, request.threads, &**progress)?;
+    let plan = PullPlan::new(&lock, &order, &present);
+    announce(&lock, &order, phase, &**progress);
+    let draft = Arc::new(draft);
+    let outcome = copy(&plan.copy, source, &draft, request.copy, progress).await;
+    let sealed = if outcome.failures.is_empty() { Some(seal(draft, request.existing, &**progress)?) } else { None };
+    Ok(Written { plan, sealed, outcome })
+}
+
+/// The layers in the bundle's order.
+pub(crate) fn order_of(layout: &Layout) -> Vec<Digest> {
+    let digest = |member: &Member| match member.path {
+        MemberPath::Blob(digest) => Some(digest),
+        _ => None,
+    };
+    layout.layers().iter().filter_map(digest).collect()
+}
+
+fn prove(draft: &mut Draft, threads: usize, progress: &dyn Progress) -> Result<BTreeSet<Digest>, Failure> {
+    // Reading is long work for threads of its own; the runtime's other tasks have nothing to do meanwhile.
+    let proven = tokio::task::block_in_place(|| draft.prove(threads, progress))?;
+    Ok(proven.into_iter().collect())
+}
+
+fn announce(lock: &Lock, order: &[Digest], phase: Phase, progress: &dyn Progress) {
+    let layers = lock.layers();
+    let bytes = order.iter().filter_map(|digest| layers.get(digest)).map(|layer| layer.size).sum();
+    progress.report(Event::Planned { images: lock.images.len(), blobs: order.len(), bytes });
+    progress.report(Event::Phase(phase));
+}
+
+fn seal(draft: Arc<Draft>, existing: ExistingOutput, progress: &dyn Progress) -> Result<Sealed, Failure> {
+    let draft = Arc::try_unwrap(draft)
+        .map_err(|_| Failure::new(ErrorClass::Other, "a copy still holds the draft after all copies ended"))?;
+    Ok(tokio::task::block_in_place(|| draft.seal(existing, progress))?)
+}

@@ -1,0 +1,363 @@
+//! `report`: what it says, in every form, and what a browser does with it.
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use support::browser::Browser;
+use support::cli::Site;
+use support::images::{Sample, TestImage, TestIndex};
+use support::release::Release;
+
+/// Text that would run, break out, reorder or fill the page if anything took it for more than text.
+const HOSTILE: [&str; 11] = [
+    "<script>window.ran=1</script>",
+    "<img src=x onerror=window.ran=1>",
+    "\"onload=\"window.ran=1\" x=\"",
+    "'onmouseover='window.ran=1",
+    "javascript:window.ran=1",
+    "</style><script>window.ran=1</script>",
+    "</script><script>window.ran=1</script>",
+    "</title><svg onload=window.ran=1>",
+    "\u{202e}gpj.exe\u{2066}",
+    "\u{1b}]0;owned\u{7}\u{9b}31m",
+    "{{ 7*7 }}{% for i in range(9) %}x{% endfor %}",
+];
+
+fn hostile() -> String {
+    HOSTILE.join(" ")
+}
+
+/// A release whose every foreign field is hostile; what has a grammar of its own cannot be.
+fn hostile_release() -> Release {
+    let long = "9".repeat(10_000);
+    let text = hostile();
+    let image = TestImage::new("octoperf/agent:1")
+        .layer(b"shared")
+        .random_layer(1, 60_000)
+        .created(&text)
+        .label("org.opencontainers.image.licenses", &text)
+        .label("license", &long)
+        .label(&text, &text);
+    let other = TestImage::new("octoperf/other:1").layer(b"shared").random_layer(2, 20_000).created("=1+1");
+    let release = Release::of(&[&image, &other]);
+    release.resolve().args(["--lock", "release.lock"]).run().assert_ok();
+    // A manifest with such text is refused; who sends a hostile bundle writes its lock himself.
+    let mut lock: Value = serde_json::from_slice(&release.site.read("release.lock")).unwrap();
+    (lock["release"], lock["title"]) = (json!(text), json!(text));
+    lock["images"][0]["role"] = json!(text);
+    lock["images"][0]["groups"] = json!(HOSTILE);
+    release.site.write("release.lock", lock.to_string());
+    release.site.octobundle(["pull", "--locked", "release.lock", "-o", "release.tar"]).run().assert_ok();
+    release
+}
+
+/// A release as they are: images that share a base, two platforms, labels.
+fn usual_release() -> Release {
+    let base = |name: &str| {
+        TestImage::new(name)
+            .random_layer(1, 400_000)
+            .random_layer(2, 150_000)
+            .label("org.opencontainers.image.licenses", "Apache-2.0")
+            .created("2024-05-01T10:11:12Z")
+    };
+    let agent = base("octoperf/docker-agent:9.0.0").random_layer(3, 80_000);
+    let standard = base("octoperf/jmeter-standard:9.0.1").random_layer(4, 700_000).random_layer(5, 30_000);
+    let driver = base("octoperf/jmeter-webdriver:9.0.1").random_layer(4, 700_000).random_layer(6, 900_000);
+    let proxy = TestIndex::new("library/haproxy:alpine")
+        .image(TestImage::new("-:-").random_layer(7, 60_000).created("2023-01-02T00:00:00Z"))
+        .image(TestImage::new("-:-").random_layer(8, 61_000).platform("linux/arm64"));
+    let release = Release::of(&[&agent, &standard, &driver, &proxy]);
+    let manifest = format!("{}    platforms: all\n", String::from_utf8(release.site.read("release.yaml")).unwrap());
+    release.site.write("release.yaml", manifest);
+    release
+}
+
+fn report(site: &Site, arguments: &str) -> support::cli::Output {
+    site.octobundle(["report", "release.tar"]).args(arguments.split_whitespace()).run()
+}
+
+fn text(site: &Site, name: &str) -> String {
+    String::from_utf8(site.read(name)).unwrap()
+}
+
+#[test]
+fn the_facts_are_those_of_the_images() {
+    let release = usual_release();
+    release.bundle();
+    report(&release.site, "-o report.json").assert_ok();
+    let facts: Value = serde_json::from_slice(&release.site.read("report.json")).unwrap();
+    assert_eq!(facts["schema"], "octobundle/report/v1");
+    assert_eq!(facts["verification"], json!({ "state": "not-checked" }));
+    assert_eq!(facts["bundle"]["bytes"], release.site.read("release.tar").len());
+    let sums = release.site.run(Path::new("/bin/tar"), ["-xOf", "release.tar", "SHA256SUMS"]).run().assert_ok().stdout;
+    assert_eq!(facts["bundle"]["id"], support::images::digest(sums.as_bytes()));
+    let image = &facts["images"][0];
+    assert_eq!(image["licences"], json!(["Apache-2.0"]));
+    assert_eq!(image["platforms"][0]["created"], "2024-05-01T10:11:12Z");
+    // Two layers in three images, one in two: what every image beyond the first need not bring.
+    let layers = facts["layers"].as_array().unwrap();
+    let (mut shared, mut saved) = (0, 0);
+    for layer in layers {
+        let users = layer["images"].as_array().unwrap().len() as u64;
+        let bytes = layer["bytes"].as_u64().unwrap();
+        shared += if users > 1 { bytes } else { 0 };
+        saved += bytes * (users - 1);
+    }
+    assert_eq!((&facts["totals"]["shared_bytes"], &facts["totals"]["saved_bytes"]), (&json!(shared), &json!(saved)));
+    assert_eq!(layers.iter().filter(|layer| layer["images"].as_array().unwrap().len() > 1).count(), 3);
+    let platforms = facts["images"][3]["platforms"].as_array().unwrap();
+    let names: Vec<&Value> = platforms.iter().map(|platform| &platform["platform"]).collect();
+    assert_eq!(names, ["linux/amd64", "linux/arm64"]);
+}
+
+#[test]
+fn one_bundle_gives_one_report_and_only_dated_brings_a_date() {
+    let release = usual_release();
+    release.bundle();
+    for form in ["html", "json", "csv", "txt"] {
+        let first = report(&release.site, &format!("--as {form}")).assert_ok().stdout;
+        report(&release.site, &format!("-o again.{form}")).assert_ok();
+        assert_eq!(first, text(&release.site, &format!("again.{form}")));
+        let place = release.site.path("").display().to_string();
+        assert!(!first.contains(&place), "SEC-64: the place of the bundle is nobody's business");
+    }
+    let dated = |epoch: &str| {
+        let run = release.site.octobundle(["report", "release.tar", "--as", "json", "--dated"]);
+        serde_json::from_str::<Value>(&run.env("SOURCE_DATE_EPOCH", epoch).run().assert_ok().stdout).unwrap()
+    };
+    assert_eq!(dated("1700000000")["dated"], "2023-11-14T22:13:20Z");
+    assert!(dated("")["dated"].as_str().unwrap().ends_with('Z'), "an empty variable is none");
+    let wrong = release.site.octobundle(["report", "release.tar", "--dated"]).env("SOURCE_DATE_EPOCH", "soon").run();
+    assert!(wrong.assert_code(2).stderr.contains("`SOURCE_DATE_EPOCH` is `soon`"));
+}
+
+#[test]
+fn only_what_was_really_checked_is_said_to_be() {
+    let release = usual_release();
+    release.bundle();
+    assert!(report(&release.site, "").assert_ok().stdout.contains("not checked here"));
+    assert!(report(&release.site, "--verify").assert_ok().stdout.contains("checked    sound: all "));
+    let mut bytes = release.site.read("release.tar");
+    let place = bytes.len() - 5_000;
+    bytes[place] ^= 1;
+    release.site.write("release.tar", bytes);
+    assert!(report(&release.site, "").assert_ok().stdout.contains("not checked here"));
+    let damaged = report(&release.site, "--verify -o damaged.html").assert_code(7);
+    assert!(damaged.stderr.contains("wrote damaged.html"), "{}", damaged.stderr);
+    let page = text(&release.site, "damaged.html");
+    assert!(page.contains("Do not use this file: 1 finding.") && page.contains("the bytes are sha256:"));
+}
+
+#[test]
+fn changes_since_a_bundle_or_its_lock_are_told() {
+    let release = usual_release();
+    release.bundle();
+    std::fs::copy(release.site.path("release.tar"), release.site.path("old.tar")).unwrap();
+    let lock = release.site.octobundle(["inspect", "old.tar", "--lock"]).run().assert_ok().stdout;
+    release.site.write("old.lock", &lock);
+    let moved = TestImage::new("octoperf/docker-agent:9.0.0").random_layer(1, 400_000).random_layer(33, 10_000);
+    release.registry.add(&moved);
+    let added = release.registry.add(&TestImage::new("octoperf/new:1").random_layer(34, 10_000));
+    let names = [release.name(0).to_owned(), release.name(1).to_owned(), added];
+    release.site.write("release.yaml", support::release::manifest(&names));
+    release.pull("release.tar").arg("--replace").run().assert_ok();
+    for old in ["old.tar", "old.lock"] {
+        let facts = report(&release.site, &format!("--since {old} --as json")).assert_ok().json();
+        let changes = &facts["changes"];
+        assert_eq!(changes["added"], json!([names[2]]));
+        assert_eq!(changes["removed"], json!([release.name(2), release.name(3)]));
+        assert_eq!(changes["moved"][0]["name"], names[0]);
+        assert_eq!((&changes["unchanged"], &changes["new_layers"]), (&json!(1), &json!(2)));
+        let new: u64 = moved.content().root().json()["layers"][1]["size"].as_u64().unwrap();
+        assert_eq!(changes["moved"][0]["new_bytes"], new);
+        assert_eq!(changes["new_bytes"], 2 * new, "both new layers have the same length");
+    }
+}
+
+#[test]
+fn what_it_says_to_type_gives_what_it_says() {
+    let release = usual_release();
+    let whole = release.bundle();
+    let cut = whole.len() / 3 * 2;
+    release.site.write("volumes/it's.tar.001", &whole[..cut]);
+    release.site.write("volumes/it's.tar.002", &whole[cut..]);
+    std::fs::copy(release.site.path("release.tar"), release.site.path("it's.tar")).unwrap();
+    for (named, folder) in [("it's.tar", "."), ("volumes/it's.tar.001", "volumes")] {
+        let facts = release.site.octobundle(["report", named, "--as", "json"]).run().assert_ok().json();
+        let lines = |place: usize| facts["commands"][place]["lines"].as_array().unwrap().clone();
+        let command = format!("cd {folder} && {}", lines(1)[0].as_str().unwrap());
+        let printed = release.site.run(Path::new("/bin/sh"), ["-c", &command]).run().assert_ok().stdout;
+        let id = facts["bundle"]["id"].as_str().unwrap().trim_start_matches("sha256:");
+        assert!(printed.starts_with(id) && facts["commands"][1]["note"].as_str().unwrap().contains(id), "{printed}");
+        let verify = lines(0)[1].as_str().unwrap().replace("octobundle", support::cli::binary().to_str().unwrap());
+        release.site.run(Path::new("/bin/sh"), ["-c", &format!("cd {folder} && {verify}")]).run().assert_ok();
+    }
+}
+
+#[test]
+fn a_file_that_is_there_is_replaced_only_on_request_and_needs_a_known_ending() {
+    let release = usual_release();
+    release.bundle();
+    release.site.write("report.html", "mine");
+    assert!(report(&release.site, "-o report.html").assert_code(2).stderr.contains("exists already"));
+    assert_eq!(text(&release.site, "report.html"), "mine");
+    report(&release.site, "-o report.html --replace").assert_ok();
+    assert!(text(&release.site, "report.html").starts_with("<!doctype html>"));
+    assert!(report(&release.site, "-o report.pdf").assert_code(2).stderr.contains("no form of a report"));
+    report(&release.site, "-o report.pdf --as txt").assert_ok();
+    std::fs::create_dir(release.site.path("folder.txt")).unwrap();
+    assert!(report(&release.site, "-o folder.txt --replace").assert_code(2).stderr.contains("is a folder"));
+}
+
+#[test]
+fn sec_59_hostile_labels_are_no_formulas_in_the_table() {
+    let release = hostile_release();
+    let table = report(&release.site, "--as csv").assert_ok().stdout;
+    let rows: Vec<&str> = table.split("\r\n").collect();
+    assert_eq!(rows.len(), 4, "a head, two rows, an end: {rows:?}");
+    assert!(rows[2].contains(",\"'=1+1\","), "{}", rows[2]);
+    assert!(table.chars().all(|c| !c.is_control() || c == '\r' || c == '\n'));
+}
+
+#[test]
+fn sec_57_hostile_labels_do_nothing_to_a_terminal() {
+    let release = hostile_release();
+    let shown = report(&release.site, "").assert_ok().stdout;
+    assert!(shown.contains("\\u{202e}gpj.exe") && shown.contains("\\u{1b}]0;owned"), "{shown}");
+    assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
+    let json = report(&release.site, "--json").assert_ok();
+    assert!(json.stdout.chars().all(|c| c == '\n' || !c.is_control()));
+    assert_eq!(json.json()["images"][0]["platforms"][0]["created"], hostile());
+}
+
+/// Events that say that something was asked for beyond the page itself, or that anything was refused to run.
+fn unwanted(events: &[Value], page: &str) -> Vec<Value> {
+    let asked = |event: &&Value| {
+        let address = event["params"]["request"]["url"].as_str().unwrap_or_default();
+        let kinds = ["Network.requestWillBeSent", "Network.webSocketCreated", "Page.javascriptDialogOpening"];
+        let told = ["Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"];
+        let method = event["method"].as_str().unwrap_or_default();
+        (kinds.contains(&method) && address != page) || told.contains(&method)
+    };
+    events.iter().filter(asked).cloned().collect()
+}
+
+/// Where pictures of the page go for whoever wants to look: `REPORT_PICTURES=folder`.
+fn keep_picture(browser: &mut Browser, name: &str) {
+    if let Some(folder) = std::env::var_os("REPORT_PICTURES") {
+        let height = browser.evaluate("document.documentElement.scrollHeight").as_u64().unwrap();
+        let width = browser.evaluate("innerWidth").as_u64().unwrap();
+        let clip = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        browser.call("Emulation.setDeviceMetricsOverride", &clip);
+        browser.picture(&Path::new(&folder).join(format!("{name}.png")));
+    }
+}
+
+#[test]
+fn sec_58_a_browser_shows_the_page_whole_asks_for_nothing_and_copies_what_it_should() {
+    let Some(mut browser) = Browser::start() else { return };
+    let release = usual_release();
+    release.bundle();
+    std::fs::copy(release.site.path("release.tar"), release.site.path("old.tar")).unwrap();
+    let all = "--verify --registry reg.corp:5000/tools --since old.tar -o report.html";
+    report(&release.site, all).assert_ok();
+    let page = format!("file://{}", release.site.path("report.html").display());
+    let stub = "window.copied = []; Object.defineProperty(navigator, 'clipboard', \
+                { value: { writeText: text => { copied.push(text); return Promise.resolve(); } }, configurable: true });";
+    browser.call("Page.addScriptToEvaluateOnNewDocument", &json!({ "source": stub }));
+    let mut papers = Vec::new();
+    for (width, height, dark) in [(1280, 900, false), (1280, 900, true), (400, 800, false), (400, 800, true)] {
+        browser.look(width, height, dark);
+        let events = browser.open(&page);
+        let asked = events.iter().any(|event| event["method"] == "Network.requestWillBeSent");
+        assert!(asked, "the browser tells of the page itself");
+        assert_eq!(unwanted(&events, &page), [Value::Null; 0], "at {width}, dark: {dark}");
+        let wide = browser.evaluate("document.documentElement.scrollWidth");
+        assert!(wide.as_u64().unwrap() <= u64::from(width), "{wide} pixels of page in {width}");
+        papers.push(browser.evaluate("getComputedStyle(document.body).backgroundColor"));
+        keep_picture(&mut browser, &format!("usual-{width}-{}", if dark { "dark" } else { "light" }));
+    }
+    assert!(papers[0] == papers[2] && papers[1] == papers[3] && papers[0] != papers[1], "{papers:?}");
+
+    // Every button copies the line before it.
+    let buttons =
+        browser.evaluate("[...document.querySelectorAll('button')].map(b => { b.click(); return b.hidden; })");
+    let lines = browser.evaluate("[...document.querySelectorAll('.line code')].map(code => code.textContent)");
+    assert_eq!(browser.evaluate("copied"), lines);
+    let lines: Vec<&str> = lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+    assert_eq!(buttons.as_array().unwrap(), &vec![Value::from(false); lines.len()]);
+    assert!(lines.contains(&"octobundle verify release.tar") && lines.contains(&"docker load -i release.tar"));
+    assert!(lines.contains(&"octobundle push release.tar --registry reg.corp:5000/tools"));
+    assert!(lines.iter().any(|line| line.starts_with("docker pull reg.corp:5000/tools/octoperf/docker-agent@sha256:")));
+    browser.evaluate("new Promise(done => setTimeout(done))");
+    assert_eq!(browser.evaluate("document.querySelector('button').textContent"), "Copied");
+
+    // Without a clipboard object, as on plain http, what stands in the line is selected and copied the old way.
+    browser.open(&page);
+    browser.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })");
+    browser.evaluate("document.addEventListener('copy', () => { window.old = getSelection().toString(); })");
+    browser.evaluate("document.querySelector('button').click()");
+    assert_eq!(browser.evaluate("window.old"), lines[0]);
+
+    // On paper there are no buttons; without scripts neither, and all else stands.
+    browser.call("Emulation.setEmulatedMedia", &json!({ "media": "print" }));
+    assert_eq!(browser.evaluate("getComputedStyle(document.querySelector('button')).display"), "none");
+    browser.look(1280, 900, false);
+    browser.call("Emulation.setScriptExecutionDisabled", &json!({ "value": true }));
+    browser.load(&page);
+    let hidden = browser.evaluate("[...document.querySelectorAll('button')].every(button => button.hidden)");
+    let text = browser.evaluate("document.body.innerText");
+    assert!(hidden == true && text.as_str().unwrap().contains("octobundle verify release.tar"));
+}
+
+#[test]
+fn sec_58_hostile_text_in_every_field_is_shown_and_runs_nothing() {
+    let Some(mut browser) = Browser::start() else { return };
+    let release = hostile_release();
+    let file = "a<img src=x onerror=window.ran=1>\u{202e}'\".tar";
+    std::fs::rename(release.site.path("release.tar"), release.site.path(file)).unwrap();
+    release.site.octobundle(["report", file, "-o", "report.html"]).run().assert_ok();
+    let page = format!("file://{}", release.site.path("report.html").display());
+    // With the page's policy, and with a browser that does not heed it: escaping alone must do.
+    for bypassed in [false, true] {
+        browser.call("Page.setBypassCSP", &json!({ "enabled": bypassed }));
+        for (width, dark) in [(1280, false), (400, true)] {
+            browser.look(width, 900, dark);
+            let events = browser.open(&page);
+            assert_eq!(unwanted(&events, &page), [Value::Null; 0], "at {width}, policy bypassed: {bypassed}");
+            browser.evaluate("for (const one of document.querySelectorAll('*')) for (const kind of ['mouseover', 'click', 'focus', 'load', 'error']) one.dispatchEvent(new Event(kind))");
+            assert_eq!(browser.evaluate("typeof window.ran"), "undefined");
+            let wide = browser.evaluate("document.documentElement.scrollWidth");
+            assert!(wide.as_u64().unwrap() <= width.into(), "{wide} pixels of page in {width}");
+            keep_picture(&mut browser, &format!("hostile-{width}-{bypassed}"));
+        }
+    }
+    let text = browser.evaluate("document.body.textContent");
+    let text = text.as_str().unwrap();
+    for hostile in HOSTILE {
+        let shown: String = hostile
+            .chars()
+            .map(|c| if c.is_ascii_graphic() || c == ' ' { c.to_string() } else { c.escape_unicode().to_string() })
+            .collect();
+        assert!(text.contains(&shown), "{shown} is not in the page");
+    }
+    assert!(text.contains("999… (10000 characters)"), "long values are cut, and it says so");
+    let elements = browser
+        .evaluate("document.querySelectorAll('img, iframe, script, link, form, object, [onload], [style]').length");
+    assert_eq!(elements, 1, "our one script, and nothing that came from outside");
+}
+
+/// The guard itself: were the page careless, the browser would tell.
+#[test]
+fn the_browser_tells_what_a_careless_page_does() {
+    let Some(mut browser) = Browser::start() else { return };
+    let site = Site::new();
+    let path = site.write("careless.html", "<!doctype html><p>x<img src=gone.png onerror=window.ran=1>");
+    let page = format!("file://{}", path.display());
+    browser.look(400, 800, false);
+    let events = browser.open(&page);
+    assert!(!unwanted(&events, &page).is_empty());
+    assert_eq!(browser.evaluate("window.ran"), 1);
+}
