@@ -12,7 +12,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use proxy::Proxy;
 use support::authority::Authority;
-use support::cli::{Output, Run, Site};
+use support::cli::{Run, Site};
+use support::discretion::discreetly;
 use support::images::{Sample as _, TestImage};
 use support::memory_registry::{Access, MemoryRegistry, Options};
 use support::real::{RealProxy, RealRegistry, Setup};
@@ -58,20 +59,6 @@ fn site_for(host: &str) -> Site {
 
 fn resolve(site: &Site) -> Run {
     site.octobundle(["resolve", "release.yaml", "-vvv", "--retry-for", "1s"])
-}
-
-/// Runs to the end; no secret may be in what is said.
-#[track_caller]
-fn discreetly(run: Run) -> Output {
-    let output = run.run();
-    let said = format!("{}{}", output.stdout, output.stderr);
-    for secret in [PASSWORD, PROXY_PASSWORD, "CANARY"] {
-        assert!(!said.contains(secret), "{said}");
-    }
-    for pair in [pair(USER, PASSWORD), pair(PROXY_USER, PROXY_PASSWORD)] {
-        assert!(!said.contains(&pair), "{said}");
-    }
-    output
 }
 
 fn pair(user: &str, password: &str) -> String {

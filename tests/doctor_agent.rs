@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use support::authority::Authority;
-use support::cli::{Output, Run, Site};
+use support::cli::{Run, Site};
+use support::discretion::discreetly;
 use support::images::TestImage;
 use support::memory_registry::MemoryRegistry;
 use support::real::{Docker, Podman, RealRegistry, Setup};
@@ -48,16 +49,6 @@ fn site_with_bundle() -> Site {
     site.octobundle(["pull", "release.yaml", "-o", "bundle.tar", "--quiet"]).run().assert_ok();
     site.octobundle(["resolve", "release.yaml", "--lock", "release.lock", "--quiet"]).run().assert_ok();
     site
-}
-
-/// No secret may be in what is said.
-#[track_caller]
-fn discreetly(run: Run) -> Output {
-    let output = run.run();
-    let said = format!("{}{}", output.stdout, output.stderr);
-    let pair = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
-    assert!(!said.contains("CANARY") && !said.contains(&pair), "{said}");
-    output
 }
 
 #[track_caller]

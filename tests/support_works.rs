@@ -8,8 +8,10 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use support::authority::Authority;
 use support::cli::Site;
+use support::discretion::{CANARY, shows_secret};
 use support::images::{Sample as _, TestImage, TestIndex, append, digest};
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
 use support::real::{Docker, Podman, RealRegistry, Setup, need};
@@ -325,4 +327,13 @@ fn a_command_sees_its_own_folder_and_nothing_of_the_callers_environment() {
     assert_eq!(shell("cat; exit 3").input("in").run().assert_code(3).stdout, "in");
     let endless = shell("exec sleep 1000").spawn();
     assert_eq!(endless.kill().code, None);
+}
+
+#[test]
+fn secrets_are_found_in_each_form() {
+    let pair = |user: &str| base64::prelude::BASE64_STANDARD.encode(format!("{user}:{CANARY}-password"));
+    for text in [format!("x{CANARY}x"), pair("jo"), pair("bob"), pair("user")] {
+        assert!(shows_secret(text.as_bytes()), "{text}");
+    }
+    assert!(!shows_secret(b"canary"));
 }
