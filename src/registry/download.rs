@@ -1,10 +1,11 @@
 //! A blob on its way. What breaks is asked for again from where it broke.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, RANGE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
 use crate::registry::pace::{Pace, REPLACED};
+use crate::registry::pieces::Pieces;
 use crate::registry::pull::blob_name;
 use crate::registry::range::{Start, Wrong, judge};
 use crate::registry::retry::{Budget, is_passing_status};
@@ -33,6 +35,7 @@ pub(super) struct Download {
     uncached: bool,
     /// False once the server answered a range wrongly: then the whole is asked for and the known part skipped.
     ranges: bool,
+    pieces: Pieces,
     replaced: u32,
 }
 
@@ -40,7 +43,18 @@ struct Body {
     answer: Answer,
     /// Bytes that come again before the wanted ones.
     skip: u64,
+    /// Where in the blob it ends.
+    end: u64,
+    begun: Instant,
+    /// Bytes of it that came.
+    came: u64,
     pace: Pace,
+}
+
+impl Body {
+    fn new(answer: Answer, skip: u64, end: u64) -> Self {
+        Self { answer, skip, end, begun: Instant::now(), came: 0, pace: Pace::default() }
+    }
 }
 
 impl Download {
@@ -54,7 +68,8 @@ impl Download {
         let what = blob_name(&endpoint.repository, blob.digest);
         let budget = exchange.budget();
         let (position, body) = (from, None);
-        Self { exchange, endpoint, blob, what, position, budget, body, uncached, ranges: true, replaced: 0 }
+        let pieces = Pieces::default();
+        Self { exchange, endpoint, blob, what, position, budget, body, uncached, ranges: true, pieces, replaced: 0 }
     }
 
     /// The bytes behind the position.
@@ -79,22 +94,23 @@ impl Download {
     }
 
     async fn ask(&mut self) -> Result<Body, RegistryError> {
-        let from = if self.ranges { self.position } else { 0 };
-        let answer = match self.request(from).await {
+        let asked = self.wanted();
+        let answer = match self.request(&asked).await {
             Ok(answer) => answer,
-            Err(error) if self.asks_otherwise(from, &error) => return Box::pin(self.ask()).await,
+            Err(error) if self.asks_otherwise(&asked, &error) => return Box::pin(self.ask()).await,
             Err(error) => return Err(error),
         };
         let judged = if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE {
             Err(Wrong::Range("it has nothing at the place where the last answer ended".into()))
         } else {
-            judge(answer.status(), answer.response.headers(), from, self.blob.size)
+            judge(answer.status(), answer.response.headers(), asked.start, self.blob.size)
         };
         let (host, what) = (shown_host(&answer.url), self.what.clone());
+        let end = if answer.status() == StatusCode::PARTIAL_CONTENT { asked.end } else { self.blob.size };
         match judged {
-            Ok(Start::AtPosition) => Ok(Body { answer, skip: self.position - from, pace: Pace::default() }),
-            Ok(Start::AtBeginning) => Ok(Body { answer, skip: self.position, pace: Pace::default() }),
-            Err(Wrong::Range(_)) if from > 0 => {
+            Ok(Start::AtPosition) => Ok(Body::new(answer, self.position - asked.start, end)),
+            Ok(Start::AtBeginning) => Ok(Body::new(answer, self.position, end)),
+            Err(Wrong::Range(_)) if self.is_part(&asked) => {
                 drop(answer);
                 self.ranges = false;
                 Box::pin(self.ask()).await
@@ -105,20 +121,34 @@ impl Download {
         }
     }
 
+    /// The bytes to ask for next.
+    fn wanted(&self) -> Range<u64> {
+        if !self.ranges {
+            return 0..self.blob.size;
+        }
+        let most = self.pieces.most().unwrap_or(self.blob.size);
+        self.position..self.blob.size.min(self.position.saturating_add(most))
+    }
+
+    fn is_part(&self, asked: &Range<u64>) -> bool {
+        *asked != (0..self.blob.size)
+    }
+
     /// Whether to ask at once in another way: past a proxy's cache, which may remember that something was not there, or
     /// without a range, which some proxies refuse.
-    fn asks_otherwise(&mut self, from: u64, error: &RegistryError) -> bool {
+    fn asks_otherwise(&mut self, asked: &Range<u64>, error: &RegistryError) -> bool {
+        let is_part = self.is_part(asked);
         let url = self.endpoint.blob(self.blob.digest);
         match error.inner() {
             RegistryError::NotFound { .. } if !self.uncached && self.exchange.transport.is_proxied(&url) => {
                 self.uncached = true;
                 true
             }
-            RegistryError::Denied { .. } | RegistryError::Page { status: 403, .. } if from > 0 => {
+            RegistryError::Denied { .. } | RegistryError::Page { status: 403, .. } if is_part => {
                 self.ranges = false;
                 true
             }
-            RegistryError::Status { status, .. } if from > 0 && !is_passing_status(*status) => {
+            RegistryError::Status { status, .. } if is_part && !is_passing_status(*status) => {
                 self.ranges = false;
                 true
             }
@@ -126,20 +156,25 @@ impl Download {
         }
     }
 
-    async fn request(&self, from: u64) -> Result<Answer, RegistryError> {
+    async fn request(&self, asked: &Range<u64>) -> Result<Answer, RegistryError> {
         let access = Access::pull(&self.endpoint.repository);
         let url = self.endpoint.blob(self.blob.digest);
         let mut call = Call::new(Method::GET, url, &self.endpoint, access, &self.what);
-        if from > 0 {
+        let is_part = self.is_part(asked);
+        if is_part {
             // A closed range: some caches answer an open one from their start.
-            let range = format!("bytes={from}-{}", self.blob.size - 1);
+            let range = format!("bytes={}-{}", asked.start, asked.end - 1);
             call.headers.insert(RANGE, HeaderValue::from_str(&range).expect("digits are plain text"));
+        }
+        if self.pieces.most().is_some() {
+            // Who counts the bytes of a tunnel begins anew with a new one.
+            call.headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if self.uncached {
             call.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         }
         let wanted = [StatusCode::OK, StatusCode::PARTIAL_CONTENT, StatusCode::RANGE_NOT_SATISFIABLE];
-        self.exchange.attempt(&call, if from > 0 { &wanted } else { &wanted[..2] }).await
+        self.exchange.attempt(&call, if is_part { &wanted } else { &wanted[..2] }).await
     }
 
     /// The next bytes. One more than promised is passed on, so that whoever checks can see that there are more.
@@ -156,9 +191,13 @@ impl Download {
                     self.exchange.throttle.pass(chunk.len()).await;
                     return Ok(Some(chunk));
                 }
+                // A piece of it is complete.
+                Ok(None) if self.position < self.blob.size => self.body = None,
                 Ok(None) => return Ok(None),
                 Err(trouble) => {
-                    self.body = None;
+                    if let (Some(body), RegistryError::Broken { .. }) = (self.body.take(), trouble.inner()) {
+                        self.pieces.cut(body.came, body.begun.elapsed());
+                    }
                     // All that was promised is here; how the connection ends does not matter.
                     if self.position >= self.blob.size {
                         return Ok(None);
@@ -169,7 +208,7 @@ impl Download {
         }
     }
 
-    /// Reads from the connection; nothing means that the blob is complete.
+    /// Reads from the connection; nothing means that what was asked for is complete.
     async fn read(&mut self) -> Result<Option<Bytes>, RegistryError> {
         let limits = &self.exchange.settings.limits;
         let body = self.body.as_mut().expect("it was opened");
@@ -186,13 +225,14 @@ impl Download {
             let Ok(read) = read else { return Err(stalled(limits.stall)) };
             let chunk = read.map_err(|error| self.exchange.transport.explain(error, &body.answer.url, &self.what))?;
             let Some(mut chunk) = chunk else {
-                return if self.position >= self.blob.size {
+                return if self.position >= body.end {
                     Ok(None)
                 } else {
                     let source = "the body ended early".into();
                     Err(RegistryError::Broken { host: host(), what: self.what.clone(), source })
                 };
             };
+            body.came += chunk.len() as u64;
             if body.pace.is_too_slow(waited, chunk.len() as u64, limits) && self.replaced < REPLACED {
                 self.replaced += 1;
                 return Err(stalled(limits.slow_window));

@@ -9,7 +9,7 @@
 //! | `challenge`, `realm`, `token`, `auth` | logging in, and to whom a login is shown |
 //! | `redirect`, `retry`, `exchange`, `answer`, `notice` | one request: login, redirects, pauses, tries |
 //! | `crowd`, `throttle` | how much at once |
-//! | `pull`, `download`, `range`, `pace` | documents and blobs from it |
+//! | `pull`, `download`, `range`, `pieces`, `pace` | documents and blobs from it |
 //! | `push`, `upload`, `parts`, `body`, `location`, `weather` | documents and blobs to it |
 //! | `probe`, `tls_report` | looks at a registry, for `doctor` and `login` |
 //! | `error`, `explain`, `quirks` | what can go wrong, and what to do |
@@ -34,6 +34,7 @@ mod location;
 mod notice;
 mod pace;
 mod parts;
+mod pieces;
 mod probe;
 mod proxy;
 mod pull;

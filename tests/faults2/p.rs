@@ -1,20 +1,21 @@
 //! Proxies on the way: the real binary through proxies of the tests' own, and what a client cannot see of them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use octobundle::content::{ImageSource as _, Lookup};
 use octobundle::failure::ErrorClass;
 use octobundle::oci::Digest;
-use octobundle::registry::{Limits, ProxyRules, ProxyTexts, RegistrySettings};
+use octobundle::registry::{Limits, ProxyRules, ProxyTexts, Registry, RegistrySettings, TrustedCertificates};
 
 use crate::client::{
-    content, described, manifest, manifest_reply, part_of, pulled, pushed, registry, repository, settings, shown, tag,
-    takes_uploads,
+    Kept, content, described, manifest, manifest_reply, part_of, pulled, pushed, registry, repository, settings, shown,
+    tag, takes_uploads,
 };
 use crate::proxy::{Proxy, Setup};
-use crate::scripted::{Reply, Scripted};
+use crate::scripted::{Reply, Scripted, Seen};
 use crate::support::authority::Authority;
 use crate::support::cli::{Output, Run, Site};
 use crate::support::images::TestImage;
@@ -164,6 +165,46 @@ async fn p_05_a_proxy_that_cuts_all_transfers_at_one_mark_is_outlived() {
         .collect();
     assert!(begun.len() <= 9, "{begun:?}");
     assert!(begun.windows(2).all(|pair| pair[1] > pair[0] + 45_000), "nothing comes twice: {begun:?}");
+}
+
+#[tokio::test]
+async fn p_05_after_two_cuts_at_one_mark_pieces_below_it_are_asked_for() {
+    const MARK: u64 = 1_500_000;
+    let layer: Vec<u8> = (0..8_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    for reads_tls in [false, true] {
+        let (bytes, authority) = (layer.clone(), Authority::new());
+        let server = Scripted::start(move |seen, _| part_of(&bytes, seen)).await;
+        let proxy = Proxy::start(&Setup {
+            hosts: vec![("reg.test", server.address)],
+            // TLS has bytes of its own.
+            cuts_after: Some(MARK),
+            reads_tls: reads_tls.then_some(&authority),
+            ..Setup::default()
+        });
+        let mut settings = through(&proxy.host());
+        if reads_tls {
+            settings.plain_http.clear();
+            let pem = authority.certificate().into_bytes();
+            settings.trusted.push(TrustedCertificates { origin: "own.pem".into(), pem });
+        }
+        let kept = Arc::new(Kept::default());
+        let registry = Registry::new(settings, kept.clone()).unwrap();
+        let blob = described(&layer);
+        assert!(pulled(&registry, &"reg.test/a/b".parse().unwrap(), &blob).await.unwrap() == layer);
+        let asked: Vec<(u64, u64)> = server.seen().iter().map(|seen| range_of(seen, blob.size)).collect();
+        assert_eq!(kept.text().matches("Waiting").count(), 2, "two are cut and no more: {asked:?}");
+        let pieces = &asked[2..];
+        assert!(pieces.iter().all(|(first, last)| last - first < MARK), "{asked:?}");
+        let follow = pieces.windows(2).all(|pair| pair[1].0 == pair[0].1 + 1);
+        assert!(follow && pieces.last().unwrap().1 == blob.size - 1, "{asked:?}");
+    }
+}
+
+/// The first and the last byte that were asked for.
+fn range_of(seen: &Seen, size: u64) -> (u64, u64) {
+    let Some(range) = seen.header("range") else { return (0, size - 1) };
+    let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    (first.parse().unwrap(), last.parse().unwrap())
 }
 
 /// Settings that send all through a plain HTTP proxy.
