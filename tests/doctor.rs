@@ -13,9 +13,10 @@ use base64::Engine as _;
 use proxy::Proxy;
 use serde_json::Value;
 use support::authority::Authority;
-use support::cli::{Output, Run, Site};
+use support::cli::{Run, Site};
+use support::discretion::discreetly;
 use support::images::TestImage;
-use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
+use support::memory_registry::{Access, Fault, MemoryRegistry, Options, Request};
 use support::real::{RealProxy, RealRegistry, Setup};
 
 const USER: &str = "jo";
@@ -58,16 +59,6 @@ fn doctor(site: &Site) -> Run {
     site.octobundle(["doctor", "release.yaml", "-vvv"])
 }
 
-/// Runs to the end; no secret may be in what is said.
-#[track_caller]
-fn discreetly(run: Run) -> Output {
-    let output = run.run();
-    let said = format!("{}{}", output.stdout, output.stderr);
-    let pair = base64::prelude::BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
-    assert!(!said.contains("CANARY") && !said.contains(&pair), "{said}");
-    output
-}
-
 #[track_caller]
 fn examined(run: Run, code: i32) -> Value {
     discreetly(run.arg("--json")).assert_code(code).json()
@@ -106,7 +97,9 @@ fn a_job_that_would_run_is_told_so() {
     let moved = |path: &str| path.contains("/blobs/") && !path.ends_with(&config);
     assert!(source.requests().iter().all(|request| !moved(&request.path) && request.method != "POST"));
     assert!(output.stdout.contains(" needed, "), "{}", output.stdout);
-    assert!(target.requests().iter().all(|request| request.method == "GET"));
+    let asked: Vec<String> = target.requests().iter().map(|request| request.method.clone()).collect();
+    assert!(asked.iter().all(|method| ["GET", "POST", "DELETE"].contains(&method.as_str())), "{asked:?}");
+    assert!(target.blobs().is_empty(), "nothing arrives");
     assert!(!site.path("out.tar").exists());
     site.octobundle(["pull", "release.yaml", "-o", "out.tar"]).run().assert_ok();
     assert_eq!(report["output"]["needed_bytes"], site.read("out.tar").len());
@@ -336,4 +329,117 @@ fn settings_that_cannot_be_used_end_it_at_once() {
     assert!(output.stderr.contains("blocked.conf"), "{}", output.stderr);
     let output = discreetly(site.octobundle(["doctor"])).assert_code(2);
     assert!(output.stderr.contains("octobundle doctor octoperf"), "{}", output.stderr);
+}
+
+#[test]
+fn the_right_to_push_is_tried_in_each_repository_and_taken_back() {
+    let (source, target) = (MemoryRegistry::start(), MemoryRegistry::start());
+    source.add(&image());
+    let site = site_for(&[&source.host()]);
+    let registry = format!("{}/inside", target.host());
+    let run = || doctor(&site).args(["--registry", &registry]);
+    let repository = format!("{registry}/tools/agent");
+
+    let output = discreetly(run()).assert_ok();
+    assert!(
+        output.stderr.contains("an upload is begun") && output.stderr.contains(&target.host()),
+        "{}",
+        output.stderr
+    );
+    assert!(output.stdout.contains(&format!("\nwritable  {repository}\n")), "{}", output.stdout);
+    let uploads: Vec<_> = target.requests().into_iter().filter(Request::is_upload).collect();
+    let told: Vec<_> = uploads.iter().map(|request| (request.method.as_str(), request.status)).collect();
+    assert_eq!(told, [("POST", 202), ("DELETE", 204)], "begun and taken back");
+    assert!(uploads.iter().all(|request| request.path.starts_with("/v2/inside/tools/agent/")), "{uploads:?}");
+
+    // Who may only read finds out before anything is sent.
+    target.fault(Fault::on("POST", "/blobs/uploads/").answer(403));
+    let report = examined(run(), 4);
+    assert_eq!(report["uploads"], serde_json::json!([{"repository": repository, "state": "failed"}]));
+    let problem = &problems(&report)[0];
+    assert!(problem.contains(&format!("does not allow an upload to `{repository}`")), "{problem}");
+
+    // A registry that is not there is not asked.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let report = examined(doctor(&site).args(["--registry", &nobody]), 5);
+    assert_eq!(report["uploads"][0]["state"], "not-asked");
+
+    // Without a release nobody knows the names; below a path one is tried.
+    target.forget_requests();
+    discreetly(site.octobundle(["doctor", "--registry", &target.host()])).assert_ok();
+    assert!(!target.requests().iter().any(Request::is_upload), "names of their own are asked for only below a path");
+    let report = examined(site.octobundle(["doctor", "--registry", &registry]), 0);
+    assert_eq!(report["uploads"][0]["repository"], format!("{registry}/octobundle-doctor"));
+}
+
+#[test]
+fn r_04_a_project_that_does_not_take_images_is_found_out_before_the_push() {
+    // GitLab's token server gives a token without the right, and its registry then says one word.
+    let source = MemoryRegistry::start();
+    source.add(&image());
+    let access = Access::Bearer { login: Some((USER.into(), PASSWORD.into())), uses: u32::MAX };
+    let gitlab = MemoryRegistry::with(Options { access, ..Options::default() });
+    let challenge = format!(
+        "Bearer realm=\"{}/token\",service=\"memory\",scope=\"repository:group/tools/agent:pull,push\",error=\"insufficient_scope\"",
+        gitlab.url()
+    );
+    gitlab.fault(Fault::on("POST", "/blobs/uploads/").times(9).answer(401).header("www-authenticate", &challenge));
+    let site = site_for(&[&source.host()]);
+    login_for(&site, &gitlab.host());
+    let report = examined(doctor(&site).args(["--registry", &format!("{}/group", gitlab.host())]), 4);
+    let problem = &problems(&report)[0];
+    assert!(problem.contains("group/tools/agent") && problem.contains("GROUP/PROJECT"), "{problem}");
+    assert_eq!(host(&report, &gitlab.host())["login_accepted"], true, "the login itself is good");
+}
+
+#[test]
+fn servers_of_tokens_and_blobs_are_looked_at_like_registries() {
+    // Docker Hub with its token server and its store, as the tests' own proxy plays them.
+    let tokens = MemoryRegistry::with(Options { access: Access::anonymous_tokens(), ..Options::default() });
+    let (store, authority) = (MemoryRegistry::start(), Authority::new());
+    let redirect_blobs_to = Some("https://blobs.test/signed?X-Signature=CANARY".to_owned());
+    let hub = MemoryRegistry::with(Options { redirect_blobs_to, ..Options::default() });
+    hub.add(&image());
+    let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"";
+    let ask = || hub.fault(Fault::on("GET", "/v2/").times(2).answer(401).header("www-authenticate", challenge));
+    let known = [("registry-1.docker.io", &hub), ("auth.docker.io", &tokens), ("blobs.test", &store)];
+    let site = site_for(&["docker.io"]);
+    site.write("proxy-ca.pem", authority.certificate());
+    let examined_through = |proxy: &Proxy, code| {
+        ask();
+        hub.forget_requests();
+        examined(doctor(&site).args(["--ca", "proxy-ca.pem", "--proxy", &url(proxy)]), code)
+    };
+    let through = |count: usize| {
+        let hosts = known[..count].iter().map(|(name, registry)| (*name, address(&registry.host()))).collect();
+        Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() })
+    };
+
+    let report = examined_through(&through(3), 0);
+    let servers = report["servers"].as_array().unwrap();
+    let told: Vec<_> = servers.iter().map(|one| (&one["host"], &one["tokens_of"], &one["blobs_of"])).collect();
+    let (hub_name, nothing) = (serde_json::json!(["docker.io"]), Value::Null);
+    let expected = [("auth.docker.io", &hub_name, &nothing), ("blobs.test", &nothing, &hub_name)];
+    assert_eq!(told.len(), expected.len(), "{report:#}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!((told.0.as_str().unwrap(), told.1, told.2), expected);
+    }
+    for server in servers {
+        assert_eq!(server["tls"]["intercepted"], "yes", "{server:#}");
+        assert_eq!(server["proxy"], report["hosts"][0]["proxy"]);
+        assert_eq!(server["address"], format!("https://{}/", server["host"].as_str().unwrap()), "no more of it");
+        assert!(server["status"].as_u64().is_some() && server["clock_difference_seconds"].as_i64().is_some());
+    }
+    assert_eq!(problems(&report).len(), 1, "that somebody reads along is said once: {report:#}");
+    assert_eq!(store.blob_bytes_sent() + hub.blob_bytes_sent(), 0, "no blob is fetched");
+
+    // A store that this machine may not reach is in the way, though the registry answers well.
+    let report = examined_through(&through(2), 5);
+    let problem = problems(&report).into_iter().find(|problem| problem.contains("`blobs.test`")).unwrap();
+    assert!(problem.starts_with("\"network\""), "{problem}");
+    assert_eq!(report["images"][0]["state"], "found");
+    // A token server that is not there is said once, as what the registry's own answer is about.
+    let report = examined_through(&through(1), 5);
+    let said: Vec<_> = problems(&report).into_iter().filter(|problem| problem.contains("`auth.docker.io`")).collect();
+    assert_eq!(said.len(), 1, "{report:#}");
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 use support::authority::Authority;
 use support::cli::{Output, Site};
 use support::images::{Sample as _, TestImage, TestIndex};
-use support::memory_registry::{Fault, MemoryRegistry};
+use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
 use support::real::Podman;
 use support::served::Served;
 
@@ -421,9 +421,13 @@ fn json_of_serve_is_as_documented() {
 fn json_of_doctor_is_as_documented() {
     // Docker Hub, as the tests' own proxy plays it: nothing leaves this machine.
     let sample = Sample::new();
-    let (hub, authority) = (MemoryRegistry::start(), Authority::new());
+    let (store, authority) = (MemoryRegistry::start(), Authority::new());
+    let tokens = MemoryRegistry::with(Options { access: Access::anonymous_tokens(), ..Options::default() });
+    let redirect_blobs_to = Some("https://blobs.test".to_owned());
+    let hub = MemoryRegistry::with(Options { redirect_blobs_to, ..Options::default() });
     hub.add(&TestImage::new("tools/agent:1").layer(b"agent"));
-    let hosts = vec![("registry-1.docker.io", hub.host().parse().expect("it is an address"))];
+    let at = |registry: &MemoryRegistry| registry.host().parse().expect("it is an address");
+    let hosts = vec![("registry-1.docker.io", at(&hub)), ("auth.docker.io", at(&tokens)), ("blobs.test", at(&store))];
     let proxy = Proxy::start(&proxy::Setup { hosts, reads_tls: Some(&authority), ..proxy::Setup::default() });
     let images = "images:\n  - {image: 'docker.io/tools/agent:1', role: agent}\n";
     sample.site.write("hub.yaml", format!("schema: octobundle/v1\nrelease: hub-1\ntitle: Hub\n{images}"));
@@ -436,7 +440,12 @@ fn json_of_doctor_is_as_documented() {
     let (private, proxy) = (sample.private.host(), proxy.host());
     let doctor = format!("doctor hub.yaml --registry {private} -o out.tar --proxy {proxy} --ca ca.pem");
     let sound = sample.json("doctor release.yaml -o out.tar", 0);
-    assert_documented("doctor", "doctor", &[sample.json(&doctor, 12), sound]);
+    let limited = sample.json(&doctor, 12);
+    sample.site.write(".docker/config.json", "{}");
+    let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"";
+    hub.fault(Fault::on("GET", "/v2/").times(2).answer(401).header("www-authenticate", challenge));
+    let beyond = sample.json(&doctor.replace(" -o out.tar", ""), 0);
+    assert_documented("doctor", "doctor", &[limited, sound, beyond]);
 }
 
 #[test]
@@ -552,6 +561,14 @@ fn every_table_of_the_document_is_compared() {
     let deltas = ["diff", "inspect of a delta", "push of a delta", "have", "split and join"];
     let results = results.chain(deltas).chain(["sign", "key new", "copy", "report", "inventory", "scan"]);
     let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
-    let compared = results.chain(events).chain(["content", "delta", "upgrade fact", "scan finding", "image failure"]);
+    let compared = results.chain(events).chain([
+        "content",
+        "delta",
+        "upgrade fact",
+        "scan finding",
+        "image failure",
+        "TLS",
+        "problem",
+    ]);
     assert_eq!(tables, compared.map(str::to_owned).collect());
 }

@@ -10,7 +10,7 @@ use octobundle::failure::Failure;
 use octobundle::images::Lock;
 use octobundle::oci::ImageRef;
 use octobundle::plan::Target;
-use octobundle::registry::{Anonymous, ProxyRules, ProxyTexts, Registry, RegistrySettings, ServerReport};
+use octobundle::registry::{Anonymous, ProxyRules, ProxyTexts, Registry, RegistrySettings};
 use octobundle::render::ServerUrl;
 use octobundle::wording::size;
 use octobundle::workflow::{self, AgentDoctorReport, AgentDoctorRequest, EngineDiagnosis, ImageDiagnosis, NeededImage};
@@ -19,14 +19,15 @@ use url::Url;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job, SHORT_CONNECT};
-use crate::cli::doctor::{
-    HostJson, ProblemJson, SHORT_ANSWER, TlsJson, addresses, clock_line, host_json, host_text, image_word,
-    problem_json, problem_text, resolved, route_json, tls_json, tls_lines, way,
-};
+use crate::cli::doctor::{SHORT_ANSWER, image_word};
 use crate::cli::exit::{Outcome, class_name, exit_code};
 use crate::cli::input::{read_limited, read_lock, usage};
 use crate::cli::load::EngineName;
 use crate::cli::push::TargetArgs;
+use crate::cli::reach::{
+    HostJson, ProblemJson, ServerJson, bare_server_json, bare_server_text, host_json, host_text, problem_json,
+    problem_text, section,
+};
 use crate::cli::registry_args::RegistryArgs;
 
 /// On an agent's host: whether an agent would work here, its first test included
@@ -173,22 +174,6 @@ struct EngineJson {
 }
 
 #[derive(Serialize)]
-struct ServerJson {
-    host: String,
-    address: String,
-    addresses: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    proxy: Option<String>,
-    route_reason: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tls: Option<TlsJson>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    clock_difference_seconds: Option<i64>,
-}
-
-#[derive(Serialize)]
 struct ImageJson {
     image: String,
     role: String,
@@ -200,7 +185,7 @@ fn json(report: &AgentDoctorReport) -> Json {
         would_run: report.verdict().is_none(),
         engine: report.engine.as_ref().map(engine_json),
         hosts: vec![host_json(&report.registry)],
-        server: server_json(&report.server),
+        server: bare_server_json(&report.server),
         images: report.images.iter().map(|(role, image)| image_json(role, image)).collect(),
         problems: report.problems.iter().map(problem_json).collect(),
     }
@@ -220,20 +205,6 @@ fn engine_json(engine: &EngineDiagnosis) -> EngineJson {
     }
 }
 
-fn server_json(server: &ServerReport) -> ServerJson {
-    let (proxy, route_reason) = route_json(&server.route);
-    ServerJson {
-        host: server.host.to_string(),
-        address: server.address.clone(),
-        addresses: addresses(&server.resolved),
-        proxy,
-        route_reason,
-        tls: server.tls.as_ref().map(tls_json),
-        status: server.answer.as_ref().ok().copied(),
-        clock_difference_seconds: server.clock_difference,
-    }
-}
-
 fn image_json(role: &str, image: &ImageDiagnosis) -> ImageJson {
     ImageJson { image: image.image.to_string(), role: role.to_owned(), state: fetched_word(image) }
 }
@@ -250,7 +221,7 @@ fn text(report: &AgentDoctorReport) -> String {
     let mut text = report.engine.as_ref().map_or_else(String::new, engine_text);
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
     line(host_text(&report.registry));
-    line(server_text(&report.server));
+    line(bare_server_text(&report.server, "server"));
     for (role, image) in &report.images {
         line(format!("{:<9} {} ({role})", fetched_word(image), image.image));
     }
@@ -281,27 +252,4 @@ fn engine_text(engine: &EngineDiagnosis) -> String {
     let agents = if engine.agents.is_empty() { "none runs".to_owned() } else { engine.agents.join(", ") };
     lines.push(("agents", agents));
     section("the engine", &lines) + "\n"
-}
-
-fn server_text(server: &ServerReport) -> String {
-    let mut lines =
-        vec![("address", server.address.clone()), ("name", resolved(&server.resolved)), ("way", way(&server.route))];
-    lines.extend(server.tls.iter().flat_map(tls_lines));
-    lines.push((
-        "answer",
-        match &server.answer {
-            Ok(status) => format!("HTTP {status}"),
-            Err(failure) => failure.chain().into_iter().next().unwrap_or_default(),
-        },
-    ));
-    lines.extend(server.clock_difference.map(clock_line));
-    section(&format!("{}  (server)", server.host), &lines)
-}
-
-fn section(title: &str, lines: &[(&str, String)]) -> String {
-    let mut text = format!("{title}\n");
-    for (name, value) in lines {
-        writeln!(text, "  {name:<10} {value}").expect("a String takes any text");
-    }
-    text
 }

@@ -29,6 +29,7 @@ mod progress_bar;
 mod prompt;
 mod pull;
 mod push;
+mod reach;
 mod registry_args;
 mod releases;
 mod render;

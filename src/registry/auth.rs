@@ -164,6 +164,14 @@ impl Auth {
         lock(&self.known).contains_key(&url.origin())
     }
 
+    /// The address of the token server that the registry at `url` has named in this run.
+    pub(super) fn token_server(&self, url: &Url) -> Option<Url> {
+        match lock(&self.known).get(&url.origin())? {
+            Challenge::Bearer { realm, .. } => realm::parse(realm).ok(),
+            Challenge::Basic => None,
+        }
+    }
+
     /// Learns from a 401. Afterwards [`Self::authorization`] may give a better header; an error means that it
     /// will not.
     pub(super) async fn learn(

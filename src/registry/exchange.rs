@@ -41,11 +41,14 @@ pub(super) struct Call<'a> {
     pub(super) access: Access,
     /// What is asked for, in messages.
     pub(super) what: String,
+    /// Whether redirects are followed; else they are the answer.
+    pub(super) follows: bool,
 }
 
 impl<'a> Call<'a> {
     pub(super) fn new(method: Method, url: Url, endpoint: &'a Endpoint, access: Access, what: &str) -> Self {
-        Self { method, url, headers: HeaderMap::new(), body: bytes::Bytes::new(), endpoint, access, what: what.into() }
+        let (headers, body) = (HeaderMap::new(), bytes::Bytes::new());
+        Self { method, url, headers, body, endpoint, access, what: what.into(), follows: true }
     }
 }
 
@@ -195,8 +198,8 @@ impl Exchange {
         }
     }
 
-    /// Sends `call` with its login, follows redirects, answers a 401.
-    async fn once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
+    /// Sends `call` with its login, follows redirects unless it says otherwise, answers a 401.
+    pub(super) async fn once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let mut method = call.method.clone();
         let mut trail = Trail::new(call.url.clone());
         let mut refusals = 0;
@@ -220,7 +223,7 @@ impl Exchange {
             {
                 authorization.accepted();
             }
-            let Some(location) = redirect_of(&response) else {
+            let Some(location) = redirect_of(&response).filter(|_| call.follows) else {
                 return Ok(Answer { response, url, elsewhere: !trail.carries_login(), _place: place });
             };
             follow(&mut trail, &location, &call.what)?;
@@ -376,7 +379,7 @@ fn proves_login(status: StatusCode) -> bool {
     !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::REQUEST_TIMEOUT
 }
 
-fn follow(trail: &mut Trail, location: &str, what: &str) -> Result<(), RegistryError> {
+pub(super) fn follow(trail: &mut Trail, location: &str, what: &str) -> Result<(), RegistryError> {
     let from = trail.now().clone();
     trail.follow(location).map_err(|why| {
         let target = from.join(location).map_or_else(|_| "an unreadable address".into(), |url| shown_url(&url));
@@ -384,7 +387,7 @@ fn follow(trail: &mut Trail, location: &str, what: &str) -> Result<(), RegistryE
     })
 }
 
-fn redirect_of(response: &Response) -> Option<String> {
+pub(super) fn redirect_of(response: &Response) -> Option<String> {
     let followed = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
     let location = response.headers().get(LOCATION)?;
     // Some servers put raw bytes there; a URL parser knows what to do with them.

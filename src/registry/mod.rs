@@ -11,13 +11,14 @@
 //! | `crowd`, `throttle` | how much at once |
 //! | `pull`, `download`, `range`, `pieces`, `pace` | documents and blobs from it |
 //! | `push`, `upload`, `parts`, `body`, `location`, `weather` | documents and blobs to it |
-//! | `probe`, `tls_report` | looks at a registry, for `doctor` and `login` |
+//! | `probe`, `beyond`, `tls_report` | looks at a registry and what belongs to it, for `doctor` and `login` |
 //! | `error`, `explain`, `quirks` | what can go wrong, and what to do |
 
 mod answer;
 mod auth;
 mod auth_file;
 mod auth_store;
+mod beyond;
 mod body;
 mod certificate;
 mod certs_d;
@@ -68,7 +69,7 @@ pub use auth_store::{Kept, LoginFile};
 pub use certs_d::{CertsError, HostCertificates};
 pub use credentials::{Anonymous, AuthFile, AuthFiles, Credential, CredentialStore, Found};
 pub use error::RegistryError;
-pub use probe::{ApiAnswer, HostReport, LoginAnswer, PlaceReport, RateLimit, Resolved, ServerReport};
+pub use probe::{ApiAnswer, HostReport, LoginAnswer, PlaceReport, RateLimit, Reach, Resolved, ServerReport};
 pub use proxy::{BadProxy, Decision, ProxyRules, ProxyTexts, ProxyUrl};
 pub use registries_conf::{RegistriesConf, RegistriesConfError};
 pub use secret::Secret;

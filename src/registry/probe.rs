@@ -32,32 +32,9 @@ pub enum LoginAnswer {
     NotAsked,
 }
 
-/// What was found out about a registry.
+/// How a server is reached, and what it shows before it answers.
 #[derive(Debug)]
-pub struct HostReport {
-    /// Which.
-    pub host: Host,
-    /// The address of its API.
-    pub address: String,
-    /// How it is reached.
-    pub route: Decision,
-    /// The addresses of its name.
-    pub resolved: Resolved,
-    /// What it shows in TLS; none in plain http or where no connection came about.
-    pub tls: Option<TlsReport>,
-    /// Whether that is checked.
-    pub tls_checked: bool,
-    /// Where the login for it comes from; none where there is none.
-    pub login: Result<Option<String>, Failure>,
-    /// What it answers to a request for its API.
-    pub answer: Result<ApiAnswer, Failure>,
-    /// Its clock less ours, in seconds, where it tells the time.
-    pub clock_difference: Option<i64>,
-}
-
-/// What was found out about a server that is no registry.
-#[derive(Debug)]
-pub struct ServerReport {
+pub struct Reach {
     /// Its host, with the port where one is written.
     pub host: Host,
     /// Its address, without a query.
@@ -68,10 +45,30 @@ pub struct ServerReport {
     pub resolved: Resolved,
     /// What it shows in TLS; none in plain http or where no connection came about.
     pub tls: Option<TlsReport>,
-    /// The HTTP status that it answers with.
-    pub answer: Result<u16, Failure>,
+    /// Whether that is checked.
+    pub tls_checked: bool,
     /// Its clock less ours, in seconds, where it tells the time.
     pub clock_difference: Option<i64>,
+}
+
+/// What was found out about a registry.
+#[derive(Debug)]
+pub struct HostReport {
+    /// The way to its API.
+    pub reach: Reach,
+    /// Where the login for it comes from; none where there is none.
+    pub login: Result<Option<String>, Failure>,
+    /// What it answers to a request for its API.
+    pub answer: Result<ApiAnswer, Failure>,
+}
+
+/// What was found out about a server that is no registry.
+#[derive(Debug)]
+pub struct ServerReport {
+    /// The way to its first page.
+    pub reach: Reach,
+    /// The HTTP status that it answers with.
+    pub answer: Result<u16, Failure>,
 }
 
 /// The addresses of a name.
@@ -133,25 +130,17 @@ impl Registry {
     /// Finds out about the host of `repository`, with the login for that repository.
     pub async fn probe_host(&self, repository: &Repository) -> Result<HostReport, Failure> {
         let endpoint = Endpoint::of(repository, &self.0.settings)?;
-        let url = endpoint.api();
-        let route = self.0.settings.proxy.for_url(&url);
         let login = self.0.auth.lookup(&endpoint).await;
-        let look = self.0.look(endpoint.host(), &url, "its API (`/v2/`)").await?;
-        let answer = match look.answer {
+        let (reach, answer) = self.0.look(endpoint.host(), &endpoint.api(), API).await?;
+        let answer = match answer {
             // The request with a login meets the same refusal and can say whose certificate it was.
-            Err(error) if look.tls.is_none() => Err(error),
+            Err(error) if reach.tls.is_none() => Err(error),
             _ => self.0.api(&endpoint).await,
         };
         Ok(HostReport {
-            host: repository.host.clone(),
-            address: shown_url(&url),
-            resolved: resolve(&url, &route).await,
-            route,
-            tls: look.tls,
-            tls_checked: url.scheme() == "https" && !self.0.settings.insecure_tls.contains(&repository.host),
+            reach,
             login: login.map(|found| found.map(|found| found.origin.clone())).map_err(Failure::from),
             answer: answer.map_err(Failure::from),
-            clock_difference: look.clock_difference,
         })
     }
 
@@ -163,17 +152,8 @@ impl Registry {
         let host: Host = host.parse().map_err(|error: BadReference| RegistryError::Setting {
             what: format!("the server's address names no host: {error}"),
         })?;
-        let route = self.0.settings.proxy.for_url(url);
-        let look = self.0.look(&host, url, "its first page").await?;
-        Ok(ServerReport {
-            host,
-            address: shown_url(url),
-            resolved: resolve(url, &route).await,
-            route,
-            tls: look.tls,
-            answer: look.answer.map(|status| status.as_u16()).map_err(Failure::from),
-            clock_difference: look.clock_difference,
-        })
+        let (reach, answer) = self.0.look(&host, url, "its first page").await?;
+        Ok(ServerReport { reach, answer: answer.map(|status| status.as_u16()).map_err(Failure::from) })
     }
 
     /// The login that the settings have for `repository`, for someone else to show.
@@ -193,16 +173,12 @@ impl Registry {
     }
 }
 
-/// What a first connection showed.
-struct Look {
-    tls: Option<TlsReport>,
-    clock_difference: Option<i64>,
-    answer: Result<StatusCode, RegistryError>,
-}
+/// What is asked for first, in messages.
+const API: &str = "its API (`/v2/`)";
 
 impl Exchange {
     async fn api(&self, endpoint: &Endpoint) -> Result<ApiAnswer, RegistryError> {
-        let call = Call::new(Method::GET, endpoint.api(), endpoint, Access::none(), "its API (`/v2/`)");
+        let call = Call::new(Method::GET, endpoint.api(), endpoint, Access::none(), API);
         let answer = self.attempt(&call, &[StatusCode::OK]).await?;
         let asked = self.auth.was_asked(&endpoint.api());
         Ok(ApiAnswer {
@@ -212,12 +188,19 @@ impl Exchange {
     }
 
     /// One request without a login over a connection of its own, whose certificates are kept.
-    async fn look(&self, host: &Host, url: &Url, what: &str) -> Result<Look, RegistryError> {
+    async fn look(
+        &self,
+        host: &Host,
+        url: &Url,
+        what: &str,
+    ) -> Result<(Reach, Result<StatusCode, RegistryError>), RegistryError> {
         let seen = Seen::default();
-        let own = self.settings.trusted_for.get(host).map_or(&[][..], Vec::as_slice);
+        // A registry's token server is trusted, and shown what it wants, as the registry is.
+        let settled = self.transport.registry_of_token_server(url).unwrap_or(host);
+        let own = self.settings.trusted_for.get(settled).map_or(&[][..], Vec::as_slice);
         let trust = Trust::new(&[&self.settings.trusted[..], own].concat())?;
         let unchecked = self.settings.insecure_tls.contains(host);
-        let config = trust.recording(seen.clone(), unchecked, self.settings.client_certificates.get(host))?;
+        let config = trust.recording(seen.clone(), unchecked, self.settings.client_certificates.get(settled))?;
         let client = transport::client(&self.settings, config)?;
         let sent = tokio::time::timeout(self.settings.limits.headers, client.get(url.clone()).send()).await;
         let shown = lock(&seen).take();
@@ -239,7 +222,17 @@ impl Exchange {
                 seconds: self.settings.limits.headers.as_secs(),
             }),
         };
-        Ok(Look { tls, clock_difference, answer })
+        let route = self.settings.proxy.for_url(url);
+        let reach = Reach {
+            host: host.clone(),
+            address: shown_url(url),
+            resolved: resolve(url, &route).await,
+            route,
+            tls,
+            tls_checked: url.scheme() == "https" && !unchecked,
+            clock_difference,
+        };
+        Ok((reach, answer))
     }
 
     async fn head(

@@ -108,7 +108,7 @@ impl Exchange {
         }
     }
 
-    async fn whole_document(
+    pub(super) async fn whole_document(
         &self,
         call: &Call<'_>,
         lookup: &Lookup,

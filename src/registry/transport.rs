@@ -28,8 +28,8 @@ pub(super) struct Transport {
     checked: Client,
     /// Hosts with an unchecked certificate or one of ours to show.
     special: BTreeMap<Host, Client>,
-    /// Hosts with authorities of their own, which are believed for their token servers too.
-    own_trust: Vec<(Url, Client)>,
+    /// Registries with authorities of their own, which are believed for their token servers too.
+    own_trust: Vec<(Url, Host)>,
     trusted_realms: BTreeSet<Host>,
     proxy: ProxyRules,
     issuers: Issuers,
@@ -51,7 +51,7 @@ impl Transport {
                 && !settings.insecure_tls.contains(host)
                 && let Ok(url) = Url::parse(&format!("https://{}/", host.api()))
             {
-                own_trust.push((url, client.clone()));
+                own_trust.push((url, host.clone()));
             }
             special.insert(host.clone(), client);
         }
@@ -72,10 +72,14 @@ impl Transport {
         if let Some(client) = names_of(url).iter().find_map(|name| self.special.get(name)) {
             return client;
         }
+        self.registry_of_token_server(url).and_then(|host| self.special.get(host)).unwrap_or(&self.checked)
+    }
+
+    /// The registry with authorities of its own whose login may be shown at `url`: its connections are made alike.
+    pub(super) fn registry_of_token_server(&self, url: &Url) -> Option<&Host> {
         let is_token_server =
             |registry: &Url| url.scheme() == "https" && may_see_login(registry, url, &self.trusted_realms).is_ok();
-        let of_registry = self.own_trust.iter().find(|(registry, _)| is_token_server(registry));
-        of_registry.map_or(&self.checked, |(_, client)| client)
+        self.own_trust.iter().find(|(registry, _)| is_token_server(registry)).map(|(_, host)| host)
     }
 
     /// Sends a request whose body, if any, is small, and waits for the answer's headers.

@@ -1,39 +1,26 @@
 //! `doctor`: looks at everything a job would touch, moves nothing, and says what is in the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
+
+use url::Url;
 
 use crate::bundle::{BundleError, BundleOutput, ExistingOutput, Layout, check_output, free_space};
 use crate::content::{Lookup, folder_of};
 use crate::failure::{ErrorClass, Failure};
 use crate::images::ImageSet;
-use crate::oci::{Digest, Host, ImageRef, Repository};
-use crate::plan::Target;
+use crate::oci::{Digest, Host, ImageRef, Repository, RepositoryName};
+use crate::plan::{MirrorMap, Target};
 use crate::progress::Silent;
-use crate::registry::{Decision, HostReport, PlaceReport, RateLimit, Registry, TlsReport, Vouched};
+use crate::registry::{HostReport, PlaceReport, RateLimit, Registry, ServerReport};
 use crate::transfer::side_by_side;
+use crate::workflow::problems::{
+    Interception, Problem, interception, is_public, problem_of_image, problems_of_host, problems_of_servers,
+    problems_of_uploads, rank,
+};
 use crate::workflow::resolve::resolve;
-
-/// Clocks that differ by more make certificates and tokens fail.
-pub(super) const CLOCK_TOLERANCE: u64 = 300;
-/// A certificate that ends sooner is worth a word.
-const SOON: Duration = Duration::from_secs(14 * 86_400);
-/// Registries whose certificates public authorities sign: another signer stands in between.
-const PUBLIC: [&str; 10] = [
-    "docker.io",
-    "gcr.io",
-    "ghcr.io",
-    "mcr.microsoft.com",
-    "public.ecr.aws",
-    "quay.io",
-    "registry.access.redhat.com",
-    "registry.gitlab.com",
-    "registry.k8s.io",
-    "registry.redhat.io",
-];
-const PUBLIC_BELOW: [&str; 3] = [".amazonaws.com", ".azurecr.io", ".pkg.dev"];
 
 /// What to look at.
 #[derive(Debug, Clone)]
@@ -52,11 +39,23 @@ pub struct DoctorRequest {
     pub now: SystemTime,
 }
 
+impl DoctorRequest {
+    /// Whether uploads are tried. Without images nobody knows the names of repositories, and not every registry lets
+    /// names stand where no path is given.
+    pub fn asks_for_uploads(&self) -> bool {
+        self.target.as_ref().is_some_and(|target| !self.images.is_empty() || target.prefix().is_some())
+    }
+}
+
 /// What was found.
 #[derive(Debug)]
 pub struct DoctorReport {
-    /// Every host that the job would touch, by name.
+    /// Every registry that the job would touch, by name.
     pub hosts: Vec<Diagnosis>,
+    /// The other servers that these send the job to, by address.
+    pub servers: Vec<ServerDiagnosis>,
+    /// Every repository that the job would send to.
+    pub uploads: Vec<UploadDiagnosis>,
     /// Every image that would be fetched.
     pub images: Vec<ImageDiagnosis>,
     /// The place of the bundle.
@@ -78,6 +77,36 @@ pub struct Diagnosis {
     pub interception: Interception,
 }
 
+/// What was found about a server that registries send their users to.
+#[derive(Debug)]
+pub struct ServerDiagnosis {
+    /// The facts.
+    pub report: ServerReport,
+    /// What it is for.
+    pub uses: BTreeSet<ServerUse>,
+    /// Who opens TLS on the way to it.
+    pub interception: Interception,
+}
+
+/// What a server does for a registry.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerUse {
+    /// It gives the tokens for this one.
+    Tokens(Host),
+    /// It gives out this one's blobs.
+    Blobs(Host),
+}
+
+/// What was found about a repository that would be sent to.
+#[derive(Debug)]
+pub struct UploadDiagnosis {
+    /// Which.
+    pub repository: Repository,
+    /// Whether it took the beginning of an upload, which was taken back at once; none where its registry was not there
+    /// to be asked.
+    pub answer: Option<Result<(), Failure>>,
+}
+
 /// What a job wants of a host.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Roles {
@@ -87,18 +116,6 @@ pub struct Roles {
     pub mirror: bool,
     /// Images are sent to it.
     pub target: bool,
-}
-
-/// Whether something between here and the server speaks TLS in the server's place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Interception {
-    /// No sign of it.
-    None,
-    /// A registry that has public certificates shows one signed by this name.
-    Certain(String),
-    /// The way leads through a proxy, and the certificate is signed by this name, which is not public. The registry
-    /// may have it signed so itself.
-    Possible(String),
 }
 
 /// What was found about an image.
@@ -121,32 +138,6 @@ pub struct OutputDiagnosis {
     pub needed: Option<u64>,
 }
 
-/// Something in the way, or worth knowing.
-#[derive(Debug)]
-pub struct Problem {
-    /// What it is about: a host, an image, a file.
-    pub about: String,
-    /// What is wrong, with its causes, outermost first.
-    pub what: Vec<String>,
-    /// What to do.
-    pub help: Option<String>,
-    /// How the job would end because of it; none if it would run all the same.
-    pub class: Option<ErrorClass>,
-}
-
-impl Problem {
-    /// A failure that is in the way.
-    pub(super) fn of(about: &str, failure: &Failure) -> Self {
-        Self { class: Some(failure.class()), ..Self::note_of(about, failure) }
-    }
-
-    /// A failure that is worth knowing.
-    pub(super) fn note_of(about: &str, failure: &Failure) -> Self {
-        let help = failure.help().map(str::to_owned);
-        Self { about: about.to_owned(), what: failure.chain(), help, class: None }
-    }
-}
-
 impl DoctorReport {
     /// How the job would end; none if it would run.
     pub fn verdict(&self) -> Option<ErrorClass> {
@@ -160,36 +151,26 @@ pub async fn doctor(request: &DoctorRequest, registry: &Arc<Registry>) -> Result
     let mut hosts = look_at_hosts(request, registry).await?;
     let (images, rates) = look_at_images(request, registry, &hosts).await;
     for diagnosis in &mut hosts {
-        diagnosis.rate = rates.get(&diagnosis.report.host).copied();
+        diagnosis.rate = rates.get(&diagnosis.report.reach.host).copied();
     }
+    let (uploads, of_names) = look_at_uploads(request, registry, &hosts).await;
+    let (servers, of_servers) = look_at_servers(request, registry, &hosts, &images).await?;
     let (mut output, of_output) = match &request.output {
         Some(path) => look_at_output(path),
         None => (None, None),
     };
-    let mut problems: Vec<Problem> = of_output.into_iter().collect();
+    let mut problems: Vec<Problem> = of_output.into_iter().chain(of_names).chain(of_servers).collect();
     problems.extend(hosts.iter().flat_map(|diagnosis| problems_of_host(diagnosis, &images, request.now)));
+    problems.extend(problems_of_servers(&servers, &hosts, request.now));
     problems.extend(images.iter().filter_map(problem_of_image));
+    problems.extend(problems_of_uploads(&uploads));
     if let (Some(wanted), Some(output)) = (&request.sized, &mut output)
         && problems.iter().all(|problem| problem.class.is_none())
     {
         problems.extend(look_at_size(wanted, registry, request.jobs, output).await);
     }
     problems.sort_by_key(|problem| problem.class.map_or(u8::MAX, rank));
-    Ok(DoctorReport { hosts, images, output, problems })
-}
-
-/// What has to be mended first comes first.
-pub(super) fn rank(class: ErrorClass) -> u8 {
-    match class {
-        ErrorClass::Usage | ErrorClass::Input => 0,
-        ErrorClass::Network => 1,
-        ErrorClass::Access => 2,
-        ErrorClass::NotFound => 3,
-        ErrorClass::RateLimited => 4,
-        ErrorClass::Disk => 5,
-        ErrorClass::Integrity | ErrorClass::Trust => 6,
-        ErrorClass::Partial | ErrorClass::Locked | ErrorClass::Interrupted | ErrorClass::Other => 7,
-    }
+    Ok(DoctorReport { hosts, servers, uploads, images, output, problems })
 }
 
 async fn look_at_hosts(request: &DoctorRequest, registry: &Arc<Registry>) -> Result<Vec<Diagnosis>, Failure> {
@@ -228,28 +209,8 @@ fn hosts_of(request: &DoctorRequest, registry: &Registry) -> BTreeMap<Host, (Rep
 }
 
 pub(super) fn diagnose(report: HostReport, roles: Roles) -> Diagnosis {
-    let interception = report.tls.as_ref().map_or(Interception::None, |tls| interception(&report, tls));
+    let interception = interception(&report.reach, is_public(&report.reach.host));
     Diagnosis { report, roles, rate: None, interception }
-}
-
-fn interception(report: &HostReport, tls: &TlsReport) -> Interception {
-    let strange = match &tls.vouched_by {
-        Vouched::PublicAuthority => false,
-        Vouched::File(_) | Vouched::System | Vouched::Unchecked => true,
-        // An expired certificate is no sign of anybody in between.
-        Vouched::Nobody(why) => why.contains("UnknownIssuer"),
-    };
-    let Some(signer) = tls.chain.last().and_then(|last| last.issuer.clone()).filter(|_| strange) else {
-        return Interception::None;
-    };
-    let host = report.host.as_str();
-    if PUBLIC.contains(&host) || PUBLIC_BELOW.iter().any(|below| host.ends_with(below)) {
-        return Interception::Certain(signer);
-    }
-    match report.route {
-        Decision::Via(..) => Interception::Possible(signer),
-        Decision::Direct(_) => Interception::None,
-    }
 }
 
 type Rates = BTreeMap<Host, RateLimit>;
@@ -262,7 +223,8 @@ async fn look_at_images(
     // A host that cannot be reached is not asked again for each image.
     let dead =
         |report: &HostReport| report.answer.as_ref().is_err_and(|failure| failure.class() == ErrorClass::Network);
-    let dead: Vec<Host> = hosts.iter().filter(|one| dead(&one.report)).map(|one| one.report.host.clone()).collect();
+    let dead: Vec<Host> =
+        hosts.iter().filter(|one| dead(&one.report)).map(|one| one.report.reach.host.clone()).collect();
     let dead = Arc::new(dead);
     let answers = side_by_side(
         request.jobs,
@@ -283,14 +245,15 @@ async fn look_at_images(
     (images, rates)
 }
 
+fn lookup_of(image: &ImageRef) -> Option<Lookup> {
+    let by_tag = || image.tag().map(|tag| Lookup::Tag(tag.clone()));
+    image.digest().map(Lookup::Digest).or_else(by_tag)
+}
+
 /// Asks the image's places in their order until one has it.
 async fn look_at_image(registry: Arc<Registry>, image: ImageRef, dead: Arc<Vec<Host>>) -> (ImageDiagnosis, Rates) {
     let (mut rates, mut found) = (Rates::new(), None);
-    let lookup = match (image.digest(), image.tag()) {
-        (Some(digest), _) => Lookup::Digest(digest),
-        (None, Some(tag)) => Lookup::Tag(tag.clone()),
-        (None, None) => return (ImageDiagnosis { image, found }, rates),
-    };
+    let Some(lookup) = lookup_of(&image) else { return (ImageDiagnosis { image, found }, rates) };
     for place in registry.places_of(image.repository()) {
         if dead.contains(&place.host) {
             continue;
@@ -306,6 +269,132 @@ async fn look_at_image(registry: Arc<Registry>, image: ImageRef, dead: Arc<Vec<H
         }
     }
     (ImageDiagnosis { image, found }, rates)
+}
+
+/// Begins an upload in every repository that the job would send to, and takes it back.
+async fn look_at_uploads(
+    request: &DoctorRequest,
+    registry: &Arc<Registry>,
+    hosts: &[Diagnosis],
+) -> (Vec<UploadDiagnosis>, Option<Problem>) {
+    let Some(target) = request.target.as_ref().filter(|_| request.asks_for_uploads()) else {
+        return (Vec::new(), None);
+    };
+    let repositories = match repositories_at(target, &request.images) {
+        Ok(repositories) => repositories,
+        Err(failure) => return (Vec::new(), Some(Problem::of(&target.to_string(), &failure))),
+    };
+    let answers = |one: &Diagnosis| one.report.reach.host == *target.registry() && one.report.answer.is_ok();
+    let askable = hosts.iter().any(answers);
+    let asked = side_by_side(
+        request.jobs,
+        repositories,
+        |repository| {
+            let registry = registry.clone();
+            async move {
+                let answer = if askable { Some(registry.try_upload(&repository).await) } else { None };
+                UploadDiagnosis { repository, answer }
+            }
+        },
+        |_| false,
+    );
+    (asked.await, None)
+}
+
+/// Those of the images; without images one below the given path.
+fn repositories_at(target: &Target, images: &[ImageRef]) -> Result<BTreeSet<Repository>, Failure> {
+    if !images.is_empty() {
+        let names = MirrorMap::new(images, target)?;
+        return Ok(names.iter().map(|(_, name)| name.repository().clone()).collect());
+    }
+    let trial: RepositoryName = "octobundle-doctor".parse().expect("a word is a repository's name");
+    let below = target.prefix().map(|prefix| trial.below(prefix.as_str()));
+    let host = target.registry().clone();
+    Ok(below.into_iter().flatten().map(|name| Repository { host: host.clone(), name }).collect())
+}
+
+/// Finds the servers that give tokens and blobs for the registries, and looks at each.
+async fn look_at_servers(
+    request: &DoctorRequest,
+    registry: &Arc<Registry>,
+    hosts: &[Diagnosis],
+    images: &[ImageDiagnosis],
+) -> Result<(Vec<ServerDiagnosis>, Vec<Problem>), Failure> {
+    let mut found: BTreeMap<Url, BTreeSet<ServerUse>> = BTreeMap::new();
+    for host in hosts_of(request, registry).into_values().map(|(repository, _)| repository) {
+        if let Some(url) = registry.token_server_of(&host)? {
+            found.entry(url).or_default().insert(ServerUse::Tokens(host.host));
+        }
+    }
+    let mut problems = Vec::new();
+    for (place, store) in stores_of(request, registry, hosts, images).await {
+        match store {
+            Ok(Some(url)) => drop(found.entry(url).or_default().insert(ServerUse::Blobs(place.host))),
+            Ok(None) => {}
+            Err(failure) => problems.push(Problem::of(&place.to_string(), &failure)),
+        }
+    }
+    let reports = side_by_side(
+        request.jobs,
+        found,
+        |(url, uses)| {
+            let registry = registry.clone();
+            async move { registry.probe_server(&url).await.map(|report| (report, uses)) }
+        },
+        |result: &Result<_, Failure>| result.is_err(),
+    )
+    .await;
+    let with_verdict = |(report, uses): (ServerReport, BTreeSet<ServerUse>)| {
+        let of_public = uses.iter().any(|use_| is_public(use_.registry()));
+        let interception = interception(&report.reach, of_public);
+        ServerDiagnosis { report, uses, interception }
+    };
+    let servers: Result<Vec<_>, Failure> = reports.into_iter().map(|result| result.map(with_verdict)).collect();
+    Ok((servers?, problems))
+}
+
+/// Asks each place where images were found for one of them, since only then it tells where its blobs are. Where few
+/// images may still be fetched, none is spent on it.
+async fn stores_of(
+    request: &DoctorRequest,
+    registry: &Arc<Registry>,
+    hosts: &[Diagnosis],
+    images: &[ImageDiagnosis],
+) -> Vec<(Repository, Result<Option<Url>, Failure>)> {
+    let spare = |host: &Host| {
+        let known = hosts.iter().find(|one| one.report.reach.host == *host).and_then(|one| one.rate);
+        known.is_none_or(|rate| rate.remaining > images.len() as u64)
+    };
+    let mut firsts: BTreeMap<Host, (Repository, Lookup)> = BTreeMap::new();
+    for image in images {
+        if let (Some(Ok((place, _))), Some(lookup)) = (&image.found, lookup_of(&image.image))
+            && spare(&place.host)
+        {
+            firsts.entry(place.host.clone()).or_insert_with(|| (place.clone(), lookup));
+        }
+    }
+    side_by_side(
+        request.jobs,
+        firsts.into_values(),
+        |(place, lookup)| {
+            let registry = registry.clone();
+            async move {
+                let store = registry.store_of(&place, &lookup).await;
+                (place, store)
+            }
+        },
+        |_| false,
+    )
+    .await
+}
+
+impl ServerUse {
+    /// The registry that it is for.
+    pub fn registry(&self) -> &Host {
+        match self {
+            Self::Tokens(registry) | Self::Blobs(registry) => registry,
+        }
+    }
 }
 
 /// Finds out how long the bundle would be, and whether there is room for it.
@@ -344,129 +433,6 @@ fn look_at_output(path: &Path) -> (Option<OutputDiagnosis>, Option<Problem>) {
             .with_help("choose another folder with `-o FILE`")
     });
     (Some(diagnosis), writable.err().map(problem))
-}
-
-pub(super) fn problems_of_host(diagnosis: &Diagnosis, images: &[ImageDiagnosis], now: SystemTime) -> Vec<Problem> {
-    let host = &diagnosis.report.host;
-    let mut problems = Vec::new();
-    problems.extend(problem_of_answer(diagnosis, images));
-    problems.extend(problem_of_login(&diagnosis.report));
-    problems.extend(problem_of_way(diagnosis));
-    problems.extend(diagnosis.report.tls.as_ref().and_then(|tls| problem_of_expiry(host, tls, now)));
-    problems.extend(problem_of_clock(&diagnosis.report));
-    problems.extend(problem_of_rate(diagnosis, images));
-    problems
-}
-
-fn problem_of_answer(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option<Problem> {
-    let failure = diagnosis.report.answer.as_ref().err()?;
-    let host = &diagnosis.report.host;
-    let in_the_way = diagnosis.roles.target
-        || images.iter().any(|image| image.image.repository().host == *host && !matches!(image.found, Some(Ok(_))));
-    let mut what = failure.chain();
-    if let Interception::Certain(signer) = &diagnosis.interception {
-        what.insert(
-            0,
-            format!("something on the way to `{host}` opens TLS: it signs as `{signer}`{}", named_proxy(diagnosis)),
-        );
-    }
-    let help = failure.help().map(str::to_owned);
-    Some(Problem { about: host.to_string(), what, help, class: in_the_way.then(|| failure.class()) })
-}
-
-fn problem_of_login(report: &HostReport) -> Option<Problem> {
-    let failure = report.login.as_ref().err()?;
-    let already_said = report.answer.as_ref().is_err_and(|answer| answer.chain() == failure.chain());
-    (!already_said).then(|| Problem::of(report.host.as_str(), failure))
-}
-
-/// What is worth knowing about a way that works.
-fn problem_of_way(diagnosis: &Diagnosis) -> Option<Problem> {
-    let report = &diagnosis.report;
-    let host = report.host.to_string();
-    let warning = |what: String, help: &str| {
-        Some(Problem { about: host.clone(), what: vec![what], help: Some(help.into()), class: None })
-    };
-    if report.address.starts_with("http://") && !report.host.is_loopback() {
-        let what = format!("`{host}` is spoken to in plain http: anyone on the way can read and change what is sent");
-        return warning(what, "leave out `--plain-http` once the registry speaks TLS");
-    }
-    report.answer.as_ref().ok()?;
-    if !report.tls_checked && report.tls.is_some() {
-        let what =
-            format!("the certificate of `{host}` is not checked: anyone on the way can read and change what is sent");
-        return warning(what, "get its authority's certificate and use `--ca FILE` instead of `--insecure-tls`");
-    }
-    let proxy = named_proxy(diagnosis);
-    match &diagnosis.interception {
-        Interception::None => None,
-        Interception::Certain(signer) => warning(
-            format!(
-                "something on the way to `{host}` opens TLS{proxy}: it signs as `{signer}` and reads along, logins too"
-            ),
-            "ask whoever runs it for an exception for this host if that is not meant",
-        ),
-        Interception::Possible(signer) => warning(
-            format!(
-                "the certificate of `{host}` is signed by `{signer}`, which is no public authority{proxy}: unless the registry has it from there, the proxy opens TLS"
-            ),
-            "compare with a connection without the proxy: `--no-proxy-env`",
-        ),
-    }
-}
-
-fn named_proxy(diagnosis: &Diagnosis) -> String {
-    match &diagnosis.report.route {
-        Decision::Via(proxy, _) => format!(" (the way leads through the proxy {proxy})"),
-        Decision::Direct(_) => String::new(),
-    }
-}
-
-fn problem_of_expiry(host: &Host, tls: &TlsReport, now: SystemTime) -> Option<Problem> {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
-    let until = tls.chain.iter().map(|certificate| certificate.until).min()?;
-    let left = until.checked_sub(now).filter(|left| *left < SOON.as_secs())?;
-    Some(Problem {
-        about: host.to_string(),
-        what: vec![format!("a certificate of `{host}` ends in {} days", left / 86_400)],
-        help: Some("tell whoever runs the registry or the proxy".into()),
-        class: None,
-    })
-}
-
-fn problem_of_clock(report: &HostReport) -> Option<Problem> {
-    let difference = report.clock_difference?;
-    (difference.unsigned_abs() > CLOCK_TOLERANCE).then(|| {
-        let (minutes, word) = (difference.unsigned_abs() / 60, if difference > 0 { "behind" } else { "ahead of" });
-        Problem {
-            about: report.host.to_string(),
-            what: vec![format!("this machine's clock is {minutes} min {word} that of `{}`", report.host)],
-            help: Some("set the clock: certificates and tokens hold for certain times only".into()),
-            class: None,
-        }
-    })
-}
-
-fn problem_of_rate(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option<Problem> {
-    let (rate, host) = (diagnosis.rate?, &diagnosis.report.host);
-    let from_here = |image: &&ImageDiagnosis| match &image.found {
-        Some(Ok((place, _))) => place.host == *host,
-        _ => false,
-    };
-    let wanted = images.iter().filter(from_here).count() as u64;
-    (rate.remaining < wanted).then(|| Problem {
-        about: host.to_string(),
-        what: vec![format!("`{host}` lets {} of {} images be fetched for now, {wanted} are wanted", rate.remaining, rate.limit)],
-        help: Some(format!(
-            "log in, which often allows more: `octobundle login {host}`; or use a mirror: `--mirror {host}=REGISTRY`; or wait: `--max-wait 6h`"
-        )),
-        class: Some(ErrorClass::RateLimited),
-    })
-}
-
-pub(super) fn problem_of_image(diagnosis: &ImageDiagnosis) -> Option<Problem> {
-    let Some(Err(failure)) = &diagnosis.found else { return None };
-    Some(Problem::of(&diagnosis.image.to_string(), failure))
 }
 
 #[cfg(test)]

@@ -19,9 +19,8 @@ use crate::plan::{MirrorMap, Target};
 use crate::progress::{Arrival, Event, Phase, Progress};
 use crate::registry::{Credential, LoginAnswer, Registry, ServerReport, Vouched};
 use crate::wording::size;
-use crate::workflow::doctor::{
-    CLOCK_TOLERANCE, Diagnosis, ImageDiagnosis, Problem, Roles, diagnose, problem_of_image, problems_of_host, rank,
-};
+use crate::workflow::doctor::{Diagnosis, ImageDiagnosis, Roles, diagnose};
+use crate::workflow::problems::{CLOCK_TOLERANCE, Problem, problem_of_image, problems_of_host, rank};
 
 /// Roles in a release manifest.
 const AGENT: &str = "agent";
@@ -348,7 +347,7 @@ fn note_of_login(registry: &Diagnosis, images: &[NeededImage]) -> Option<Problem
     let asked = registry.report.answer.as_ref().is_ok_and(|answer| answer.login == LoginAnswer::Accepted);
     let fetches = images.iter().any(|image| image.role == LOAD_GENERATOR);
     (asked && fetches).then(|| Problem {
-        about: registry.report.host.to_string(),
+        about: registry.report.reach.host.to_string(),
         what: vec![
             "the registry wants a login, and the containers that an agent starts do not get the engine's".into(),
         ],
@@ -361,7 +360,8 @@ fn note_of_login(registry: &Diagnosis, images: &[NeededImage]) -> Option<Problem
 }
 
 fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
-    let about = server.host.to_string();
+    let reach = &server.reach;
+    let about = reach.host.to_string();
     let note = |what: String, help: &str, class: Option<ErrorClass>| Problem {
         about: about.clone(),
         what: vec![what],
@@ -372,7 +372,7 @@ fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
     match &server.answer {
         Err(failure) => {
             let mut problem = Problem::of(&about, failure);
-            problem.what.insert(0, format!("an agent here would not reach its server {}", server.address));
+            problem.what.insert(0, format!("an agent here would not reach its server {}", reach.address));
             problems.push(problem);
         }
         Ok(407) => problems.push(note(
@@ -387,14 +387,14 @@ fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
         )),
         Ok(_) => {}
     }
-    if server.address.starts_with("http://") && !server.host.is_loopback() {
+    if reach.address.starts_with("http://") && !reach.host.is_loopback() {
         problems.push(note(
             "the server is spoken to in plain http: the agent's token crosses the network unprotected".into(),
             "give the server a certificate and use its https address",
             None,
         ));
     }
-    if let Some(tls) = server.tls.as_ref().filter(|_| server.answer.is_ok())
+    if let Some(tls) = reach.tls.as_ref().filter(|_| server.answer.is_ok())
         && matches!(tls.vouched_by, Vouched::File(_) | Vouched::System)
     {
         let signer = tls.chain.last().and_then(|last| last.issuer.clone()).unwrap_or_else(|| "an own authority".into());
@@ -404,7 +404,7 @@ fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
             None,
         ));
     }
-    if let Some(apart) = server.clock_difference.filter(|apart| apart.unsigned_abs() > CLOCK_TOLERANCE) {
+    if let Some(apart) = reach.clock_difference.filter(|apart| apart.unsigned_abs() > CLOCK_TOLERANCE) {
         let word = if apart > 0 { "behind" } else { "ahead of" };
         problems.push(note(
             format!("this machine's clock is {} min {word} that of the server", apart.unsigned_abs() / 60),

@@ -9,6 +9,7 @@ mod inventory;
 mod layers;
 mod left_out;
 mod load;
+mod problems;
 mod pull;
 mod push;
 mod recut;
@@ -26,7 +27,8 @@ mod write;
 pub use copy::{CopyReport, CopyRequest, copy_bundle};
 pub use diff::{Side, diff};
 pub use doctor::{
-    Diagnosis, DoctorReport, DoctorRequest, ImageDiagnosis, Interception, OutputDiagnosis, Problem, Roles, doctor,
+    Diagnosis, DoctorReport, DoctorRequest, ImageDiagnosis, OutputDiagnosis, Roles, ServerDiagnosis, ServerUse,
+    UploadDiagnosis, doctor,
 };
 pub use doctor_agent::{
     AgentDoctorReport, AgentDoctorRequest, EngineDiagnosis, NeededImage, doctor_agent, images_of_agents,
@@ -34,6 +36,7 @@ pub use doctor_agent::{
 pub use have::{HaveReport, HaveRequest, have};
 pub use inventory::{InventoryRequest, inventory};
 pub use load::{LoadReport, LoadRequest, LoadedImage, load};
+pub use problems::{Interception, Problem};
 pub use pull::{PullInput, PullReport, PullRequest, pull};
 pub use push::{PushReport, PushRequest, PushedImage, push};
 pub use recut::{RecutReport, RecutRequest, recut};
