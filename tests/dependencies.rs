@@ -25,7 +25,7 @@ const NEVER: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn no_crate_is_locked_below_its_oldest_sound_version() {
+fn sec_80_no_crate_is_locked_below_its_oldest_sound_version() {
     let locked = locked();
     let too_old = |name: &str, oldest: &[u64; 3]| -> Vec<String> {
         let versions = locked.iter().filter(|(locked, _)| locked == name).map(|(_, version)| version);
@@ -38,7 +38,7 @@ fn no_crate_is_locked_below_its_oldest_sound_version() {
 }
 
 #[test]
-fn crates_that_are_never_wanted_are_not_locked() {
+fn sec_80_crates_that_are_never_wanted_are_not_locked() {
     let locked = locked();
     for (name, why) in NEVER {
         assert!(locked.iter().all(|(locked, _)| locked != name), "{name} is locked, but {why}");
@@ -46,7 +46,7 @@ fn crates_that_are_never_wanted_are_not_locked() {
 }
 
 #[test]
-fn the_lock_names_crates_io_and_nothing_else() {
+fn sec_79_the_lock_names_crates_io_and_nothing_else() {
     let lock = lock_text();
     let elsewhere = |line: &&str| line.starts_with("source = ") && !line.ends_with("crates.io-index\"");
     assert_eq!(lock.lines().filter(elsewhere).collect::<Vec<_>>(), [""; 0]);

@@ -18,7 +18,7 @@ const FAMILIES: [(&str, usize); 11] = [
     ("T", 3),
     ("C", 5),
     ("S", 3),
-    ("SEC", 71),
+    ("SEC", 82),
 ];
 
 /// The reason that is none for ever.
