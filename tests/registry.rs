@@ -785,15 +785,24 @@ async fn h_04_other_bytes_are_refused_and_asked_for_past_caches_the_next_time() 
     assert!(server.seen().iter().all(|seen| seen.header("accept-encoding") == Some("identity")));
 }
 
+/// How exact the limit is, `throttle` and `body` of the library test on a clock that they move.
 #[tokio::test]
-async fn a_rate_limit_holds_for_downloads() {
+async fn a_rate_limit_holds_for_downloads_and_uploads_together() {
     let layer = content();
     let bytes = layer.clone();
-    let server = Scripted::start(move |seen, _| part_of(&bytes, seen)).await;
-    let settings = RegistrySettings { limit_rate: Some(700_000), ..settings() };
+    let server = Scripted::start(move |seen, _| match seen.method.as_str() {
+        "GET" => part_of(&bytes, seen),
+        _ => takes_uploads(seen, "/u/1"),
+    })
+    .await;
+    let (registry, at) = (registry(RegistrySettings { limit_rate: Some(700_000), ..settings() }), repository(&server));
     let begun = std::time::Instant::now();
-    pulled(&registry(settings), &repository(&server), &described(&layer)).await.unwrap();
-    assert!(begun.elapsed() >= Duration::from_millis(450), "350 kB at 700 kB/s took {:?}", begun.elapsed());
+    pulled(&registry, &at, &described(&layer)).await.unwrap();
+    let down = begun.elapsed();
+    pushed(&registry, &at, &layer).await.unwrap();
+    assert!(down >= Duration::from_millis(450), "350 kB at 700 kB/s took {down:?}");
+    let both = begun.elapsed();
+    assert!(both >= Duration::from_millis(900), "350 kB down and 350 kB up at 700 kB/s took {both:?}");
 }
 
 // Uploads

@@ -191,3 +191,33 @@ impl HttpBody for Upload {
         SizeHint::with_exact(self.left)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::content::Unverified;
+    use crate::oci::{Descriptor, Digest};
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_side_by_side_keep_to_one_rate() {
+        let content = Bytes::from(vec![7; 5_000_000]);
+        let blob = Descriptor::new("application/octet-stream", Digest::of(&content), content.len() as u64);
+        let throttle = Arc::new(Throttle::new(Some(1_000_000)));
+        let begun = Instant::now();
+        let upload = async || {
+            let pieces: Vec<_> = content.chunks(64 * 1024).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            let reader = Unverified::new(futures_util::stream::iter(pieces)).expecting(&blob, Hasher::new());
+            let (mut body, sending) = Rest::of(reader, throttle.clone()).body(blob.size);
+            while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                frame.unwrap();
+            }
+            sending.sent()
+        };
+        let (one, other) = futures_util::future::join(upload(), upload()).await;
+        assert_eq!((one, other), (blob.size, blob.size));
+        let seconds = begun.elapsed().as_secs_f64();
+        assert!((9.5..10.5).contains(&seconds), "10 MB at 1 MB/s took {seconds} s");
+    }
+}
