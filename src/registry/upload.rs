@@ -24,6 +24,8 @@ const RENEWALS: u32 = 3;
 const LOSSES: u32 = 3;
 /// How often a registry that got all bytes is asked for the blob before they are sent again.
 const LOOKS: u32 = 4;
+/// The slowest line that is no fault, 64 kbit/s, in bytes per second: so long the system may hold what we handed to it.
+const THIN_LINE: u64 = 8_000;
 /// How often an upload's address may change before anything is sent.
 const MAX_MOVES: usize = 3;
 
@@ -276,8 +278,7 @@ impl<'a, S: ImageSource> Upload<'a, S> {
                 () = change => if self.is_hopeless(sending) { return Err(Stop::Hopeless) },
                 () = tokio::time::sleep(look) => {}
             }
-            // The last bytes are followed by the server's own work: hashing, copying to its store.
-            let patience = if sending.is_sent() { limits.headers } else { limits.stall };
+            let patience = self.patience(sending);
             if sending.idle() > patience {
                 let (host, what) = (shown_host(&call.url), self.what.clone());
                 break Err(RegistryError::Stalled { host, what, seconds: patience.as_secs() });
@@ -288,6 +289,18 @@ impl<'a, S: ImageSource> Upload<'a, S> {
         }
         self.learn(sending, &ended);
         ended.map_err(Stop::Server)
+    }
+
+    /// How long nothing may move. The last bytes of a blob are followed by the server's own work: hashing, copying to
+    /// its store. Those of a part are not.
+    fn patience(&self, sending: &Sending) -> Duration {
+        let limits = &self.exchange.settings.limits;
+        let on_the_line = Duration::from_secs(sending.length() / THIN_LINE);
+        match sending.length() {
+            _ if !sending.is_sent() => limits.stall,
+            length if length == self.content.blob().size => limits.headers,
+            _ => limits.headers.min(limits.stall + on_the_line),
+        }
     }
 
     /// Whether a blob that goes in one request had better go in parts.

@@ -204,6 +204,36 @@ async fn n_04_an_upload_that_nobody_takes_is_begun_again() {
 }
 
 #[tokio::test]
+async fn n_04_a_part_whose_answer_never_comes_is_asked_about_soon() {
+    let layer = content(350_000);
+    let arrived = AtomicUsize::new(0);
+    let server = Scripted::start(move |seen, _| {
+        let standing = |bytes: usize| format!("0-{}", bytes.saturating_sub(1));
+        match seen.method.as_str() {
+            "PATCH" => match arrived.fetch_add(seen.body.len(), Ordering::SeqCst) {
+                0 => Reply::mute(),
+                before => {
+                    let range = standing(before + seen.body.len());
+                    Reply::new(202).header("Location", "/u/1").header("Range", range)
+                }
+            },
+            "GET" => Reply::new(204).header("Range", standing(arrived.load(Ordering::SeqCst))),
+            "PUT" if !seen.body.is_empty() => Reply::new(413),
+            _ => takes_uploads(seen),
+        }
+    })
+    .await;
+    // Time to store a blob is for blobs; of this part a thin line may hold all for 12 s.
+    let mut settings = with_limits(|limits| limits.headers = Duration::from_secs(120));
+    settings.retry_for = Duration::from_secs(60);
+    let begun = Instant::now();
+    assert_eq!(pushed(&registry(settings), &repository(&server.host()), &layer).await.unwrap(), Arrival::Moved);
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let parts: usize = server.seen().iter().filter(|seen| seen.method == "PATCH").map(|seen| seen.body.len()).sum();
+    assert_eq!(parts, layer.len(), "what had arrived is not sent again");
+}
+
+#[tokio::test]
 async fn n_05_a_trickle_is_replaced_three_times_and_then_believed() {
     let layer = content(20_000);
     let bytes = layer.clone();
