@@ -327,7 +327,7 @@ fn sec_45_and_46_bombs_end_with_a_named_error_and_the_other_images_are_read() {
         images.iter().map(|image| image as &dyn Sample).chain([&good as &dyn Sample]).collect();
     let release = release(&samples);
     let run = measured(release.site.octobundle(["inventory", "release.tar", "--json"]));
-    assert!(run.peak < 256, "{} MiB after {:?}: {}", run.peak, run.took, run.command_line);
+    assert!(run.peak < 256, "{} MiB after {:?}: {}", run.peak, run.worked, run.command_line);
     let result = run.output.assert_code(10).json();
     for (place, (name, _, reason)) in bombs.iter().enumerate() {
         let gaps = result["images"][place]["gaps"].to_string();
