@@ -11,6 +11,7 @@ use crate::oci::{Descriptor, Digest, Repository};
 use crate::plan::{Lacking, LeftOutNeeds, MirrorMap, Presence, Target};
 use crate::registry::Registry;
 use crate::transfer::side_by_side;
+use crate::workflow::standing::has_blob;
 
 /// What became of the layers that a delta leaves out and that no bundle at hand has.
 #[derive(Default)]
@@ -56,10 +57,10 @@ async fn has(
     place: Repository,
     blob: Descriptor,
 ) -> Result<Option<(Digest, Repository)>, Failure> {
-    match registry.has_blob(&place, &blob).await {
-        Ok(there) => Ok(there.then_some((blob.digest, place))),
-        Err(failure) if failure.class() == ErrorClass::Access => Ok(None),
-        Err(failure) => Err(failure.within(format!("failed to ask {place} for {}", blob.digest.short()))),
+    match has_blob(registry, place, blob).await {
+        ((place, digest), Ok(there)) => Ok(there.then_some((digest, place))),
+        (_, Err(failure)) if failure.class() == ErrorClass::Access => Ok(None),
+        (_, Err(failure)) => Err(failure),
     }
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bundle::{BundlePlace, Stack};
-use crate::content::Lookup;
 use crate::failure::{ErrorClass, Failure};
 use crate::images::{Base, Lock, LockedImage};
-use crate::oci::{Descriptor, Digest, ImageRef, Repository};
+use crate::oci::{Digest, ImageRef};
 use crate::plan::{Lacking, MirrorMap, Presence, PushPlan, Target};
 use crate::progress::{Event, Phase, Progress};
 use crate::registry::{Registry, RegistryError};
 use crate::transfer::{CopyFailure, CopyOutcome, CopySettings, copy, side_by_side};
 use crate::workflow::left_out::{self, Supply};
+use crate::workflow::standing::{has_blob, stands_for};
 use crate::workflow::trust::{self, TrustSettings, Use};
 
 /// What `push` was asked for.
@@ -178,20 +178,9 @@ where
 }
 
 async fn is_there(registry: Arc<Registry>, image: LockedImage, target: ImageRef) -> (ImageRef, Result<bool, Failure>) {
-    let lookup = target.tag().map_or(Lookup::Digest(image.root.digest), |tag| Lookup::Tag(tag.clone()));
-    let found = registry.document_digest(target.repository(), &lookup).await;
-    let found = found.map_err(|failure| failure.within(format!("failed to ask for `{target}`")));
-    (image.name, found.map(|found| found == Some(image.root.digest)))
-}
-
-async fn has_blob(
-    registry: Arc<Registry>,
-    at: Repository,
-    blob: Descriptor,
-) -> ((Repository, Digest), Result<bool, Failure>) {
-    let there = registry.has_blob(&at, &blob).await;
-    let there = there.map_err(|failure| failure.within(format!("failed to ask {at} for {}", blob.digest.short())));
-    ((at, blob.digest), there)
+    let wanted = image.root.digest;
+    let (name, found) = stands_for(registry, image, target).await;
+    (name, found.map(|found| found == Some(wanted)))
 }
 
 /// The lock without the images that failed.

@@ -1,4 +1,4 @@
-//! What stands under the names of a set in a registry.
+//! What a registry has: under the names of a set, and of blobs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::content::Lookup;
 use crate::failure::Failure;
 use crate::images::{Lock, LockedImage};
-use crate::oci::{Digest, ImageRef};
+use crate::oci::{Descriptor, Digest, ImageRef, Repository};
 use crate::plan::MirrorMap;
 use crate::registry::Registry;
 use crate::transfer::side_by_side;
@@ -24,20 +24,31 @@ pub(super) async fn standing(
     let answers = side_by_side(
         jobs,
         targets,
-        |(image, target)| ask(registry.clone(), image, target),
-        |answer: &Result<_, Failure>| answer.is_err(),
+        |(image, target)| stands_for(registry.clone(), image, target),
+        |(_, answer)| answer.is_err(),
     )
     .await;
-    answers.into_iter().collect()
+    answers.into_iter().map(|(name, answer)| Ok((name, answer?))).collect()
 }
 
-async fn ask(
+/// What the name `target` of an image stands for at the registry.
+pub(super) async fn stands_for(
     registry: Arc<Registry>,
     image: LockedImage,
     target: ImageRef,
-) -> Result<(ImageRef, Option<Digest>), Failure> {
+) -> (ImageRef, Result<Option<Digest>, Failure>) {
     let lookup = target.tag().map_or(Lookup::Digest(image.root.digest), |tag| Lookup::Tag(tag.clone()));
     let found = registry.document_digest(target.repository(), &lookup).await;
-    let found = found.map_err(|failure| failure.within(format!("failed to ask for `{target}`")))?;
-    Ok((image.name, found))
+    (image.name, found.map_err(|failure| failure.within(format!("failed to ask for `{target}`"))))
+}
+
+/// Whether a repository of the registry has a blob.
+pub(super) async fn has_blob(
+    registry: Arc<Registry>,
+    at: Repository,
+    blob: Descriptor,
+) -> ((Repository, Digest), Result<bool, Failure>) {
+    let there = registry.has_blob(&at, &blob).await;
+    let there = there.map_err(|failure| failure.within(format!("failed to ask {at} for {}", blob.digest.short())));
+    ((at, blob.digest), there)
 }
