@@ -321,6 +321,39 @@ fn p_08_socks_is_spoken_and_names_are_resolved_where_they_are_asked_to_be() {
 }
 
 #[test]
+fn p_08_a_socks_proxy_gets_its_login() {
+    let far = Far::new();
+    let login = Some(("user", "CANARY-socks"));
+    let proxy = Proxy::socks(&Setup { hosts: vec![("reg.test", far.address())], login, ..Setup::default() });
+    let pull = |login: &str| {
+        let run = far.pull().env("ALL_PROXY", format!("socks5h://{login}{}", proxy.host()));
+        run.args(["--plain-http", "reg.test", "-vvv"]).run()
+    };
+    far.assert_pulled(pull("user:CANARY-socks@"));
+    for wrong in ["", "user:CANARY-other@"] {
+        let failed = pull(wrong).assert_code(NETWORK);
+        assert!(failed.stderr.contains(&proxy.host()) && !failed.stderr.contains("CANARY"), "{}", failed.stderr);
+    }
+}
+
+#[test]
+fn p_08_a_proxy_is_spoken_to_over_tls() {
+    let (far, authority) = (Far::new(), Authority::new());
+    far.site.write("ca.pem", authority.certificate());
+    let end = Proxy::tls_end(&authority.server(&["reg.test"]), far.address());
+    for (to, flags) in [(far.address(), &["--plain-http", "reg.test"][..]), (end.address(), &[])] {
+        let login = Some(("user", "CANARY-proxy"));
+        let inside = Proxy::start(&Setup { hosts: vec![("reg.test", to)], login, ..Setup::default() });
+        let proxy = Proxy::tls_end(&authority.server(&["127.0.0.1"]), inside.address());
+        let pull = || far.pull().args(flags).env("ALL_PROXY", format!("https://user:CANARY-proxy@{}", proxy.host()));
+        far.assert_pulled(pull().args(["--ca", "ca.pem"]).run());
+        assert!(!inside.asked().is_empty(), "nothing went another way");
+        let failed = pull().run().assert_code(NETWORK);
+        assert!(!failed.stderr.contains("CANARY"), "{}", failed.stderr);
+    }
+}
+
+#[test]
 fn p_08_the_address_of_a_pac_file_is_no_proxy() {
     let far = Far::new();
     for address in ["http://wpad.corp/proxy.pac", "http://wpad/wpad.dat", "file:///etc/proxy.pac"] {

@@ -73,7 +73,7 @@ impl Proxy {
         Self::run(setup, |stream, shared| async move { http(stream, shared).await })
     }
 
-    /// A SOCKS5 proxy without a login. Of the setup, it knows hosts.
+    /// A SOCKS5 proxy. Of the setup, it knows hosts and the login.
     pub(crate) fn socks(setup: &Setup<'_>) -> Self {
         Self::run(setup, |stream, shared| async move { socks(stream, shared).await })
     }
@@ -133,15 +133,12 @@ impl Proxy {
 
 impl Shared {
     fn new(setup: &Setup<'_>) -> Self {
-        let pair = |(user, password): (&str, &str)| {
-            format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
-        };
         let ends = |authority: &Authority| {
             setup.hosts.iter().map(|(name, _)| ((*name).to_owned(), acceptor(&authority.server(&[name])))).collect()
         };
         Self {
             hosts: setup.hosts.iter().map(|(name, address)| ((*name).to_owned(), *address)).collect(),
-            login: setup.login.map(pair),
+            login: setup.login.map(|(user, password)| basic(user, password)),
             scheme: setup.scheme.unwrap_or("Basic realm=\"proxy\"").to_owned(),
             acceptors: setup.reads_tls.map(ends),
             cuts_after: setup.cuts_after.unwrap_or(u64::MAX),
@@ -160,6 +157,10 @@ impl Shared {
         let address = self.hosts.get(name).ok_or_else(|| io::Error::other("a name that nobody knows"))?;
         TcpStream::connect(address).await
     }
+}
+
+fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
 }
 
 fn acceptor(identity: &Identity) -> TlsAcceptor {
@@ -235,7 +236,26 @@ async fn socks(mut stream: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     stream.read_exact(&mut greeting).await?;
     let mut methods = vec![0; usize::from(greeting[1])];
     stream.read_exact(&mut methods).await?;
-    stream.write_all(&[5, 0]).await?;
+    let wanted = if shared.login.is_some() { 2 } else { 0 };
+    if !methods.contains(&wanted) {
+        stream.write_all(&[5, 0xff]).await?;
+        return stream.shutdown().await;
+    }
+    stream.write_all(&[5, wanted]).await?;
+    if let Some(login) = &shared.login {
+        stream.read_u8().await?;
+        let mut words = Vec::new();
+        for _ in 0..2 {
+            let mut word = vec![0; usize::from(stream.read_u8().await?)];
+            stream.read_exact(&mut word).await?;
+            words.push(String::from_utf8_lossy(&word).into_owned());
+        }
+        let is_right = *login == basic(&words[0], &words[1]);
+        stream.write_all(&[1, u8::from(!is_right)]).await?;
+        if !is_right {
+            return stream.shutdown().await;
+        }
+    }
     let mut request = [0; 4];
     stream.read_exact(&mut request).await?;
     let name = match request[3] {
