@@ -31,6 +31,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 const EVERY: u64 = 2_000_000;
 /// What stays in flight when a connection breaks; as small as it can be, so that little is lost with each.
 const IN_FLIGHT: u32 = 16 * 1024;
+/// The segments of the line.
+const ETHERNET: u32 = 1448;
 const COPY: CopySettings = CopySettings { jobs: 4, fail_fast: false };
 
 /// What happens to a connection.
@@ -86,6 +88,8 @@ impl Line {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_send_buffer_size(IN_FLIGHT).unwrap();
         socket.set_recv_buffer_size(IN_FLIGHT).unwrap();
+        // Segments of 64 KiB, as on loopback, let a sender run megabytes ahead of the line.
+        socket2::SockRef::from(&socket).set_tcp_mss(ETHERNET).unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(64).unwrap();
         let line = Self {
@@ -312,6 +316,7 @@ async fn chaos_on_the_line_changes_nothing_that_is_pushed() {
         passed.push(line.take_bytes());
     }
     // Until the first break each blob goes in one request, and the system goes on sending what such a request had handed
-    // to it: some megabytes for each of the blobs under way. From then on it is a few per cent.
-    assert_few_twice(passed[0], passed[1], 25);
+    // to it: up to a megabyte for each of the four under way, which is much of 60 MB. From then on it is a few per cent,
+    // and of the two gigabytes of `chaos.py` all of it is less than three.
+    assert_few_twice(passed[0], passed[1], 20);
 }

@@ -5,8 +5,14 @@ The pull must end with a bundle that is byte for byte the calm one, with at most
 must end with the same digests in the second registry as in the first.
 
 The line carries TLS, so that an altered byte is noticed where it is and costs its connection, not its blob: without
-TLS nobody can tell which part of a layer is wrong. Uploads are handed to the registry as whole requests, as proxies
-with request buffering do; docker-registry forgets an upload whose request broke.
+TLS nobody can tell which part of a layer is wrong. Behind the line requests are handed to the registry whole, as proxies
+with request buffering do, or with `--streaming` as they come. docker-registry 2.8 forgets an upload of which one request
+broke, earlier parts included, where version 3 keeps all that arrived: `--ask` shows what one does. With 2.8 and
+`--streaming` a layer of S bytes starts anew with each fault, and needs D * (exp(S / D) - 1) bytes where faults are D apart:
+a hundred gigabytes for one layer of 50 MB and faults every 5 MB. No client can help that.
+
+What counts are the bytes that the line took in from either end. Its segments are Ethernet's: over loopback, with segments
+of 64 KiB, the system lets a sender run 4 MB ahead of the receiver, and all of that is lost with a connection.
 
 Needs: docker-registry, openssl, python3, the release binary. Some minutes for 2 GB; each stall takes 30 s.
 """
@@ -30,6 +36,7 @@ from real_parts import Registry, arguments, check_binary, environment, megabytes
 from release_set import ReleaseSet, ask, digest
 
 CHUNK = 16 * 1024
+ETHERNET = 1448
 # Of twenty faults: stalls are few, since each takes the client's whole patience.
 KINDS = ["cut"] * 6 + ["truncate"] * 5 + ["flip"] * 4 + ["5xx"] * 4 + ["stall"]
 NO_BODY = (204, 304)
@@ -90,6 +97,7 @@ class Server:
             # Small, since all of it is lost with a cut; connections inherit it.
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffers)
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffers)
+            self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, ETHERNET)
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen(64)
         self.address = self.listener.getsockname()
@@ -137,6 +145,7 @@ class Line(Server):
         kind = None
         try:
             while data := source.recv(CHUNK):
+                self.plan.count(len(data))
                 kind = self.plan.strike(len(data))
                 if kind == "flip":
                     altered = bytearray(data)
@@ -144,7 +153,6 @@ class Line(Server):
                     data, kind = bytes(altered), None
                 elif kind:
                     data = data[: len(data) // 2]
-                self.plan.count(len(data))
                 target.sendall(data)
                 if kind == "stall":
                     ended.put(kind)
@@ -168,9 +176,9 @@ class Line(Server):
 class Gateway(Server):
     """TLS and HTTP in front of a registry: hands whole requests on, or answers 5xx in its place."""
 
-    def __init__(self, upstream, context, plan):
+    def __init__(self, upstream, context, plan, streaming):
         host, port = upstream.split(":")
-        self.upstream, self.context, self.plan = (host, int(port)), context, plan
+        self.upstream, self.context, self.plan, self.streaming = (host, int(port)), context, plan, streaming
         super().__init__()
 
     def serve(self, client):
@@ -180,15 +188,20 @@ class Gateway(Server):
             answers = server.makefile("rb")
             while True:
                 head = read_head(reader)
-                with tempfile.TemporaryFile() as body:
-                    copy(reader, body, length_of(head))
-                    if status := self.plan.refuses():
-                        client.sendall(b"HTTP/1.1 %d Chaos\r\nContent-Length: 0\r\n\r\n" % status)
-                        continue
+                status = self.plan.refuses()
+                if self.streaming and not status:
                     server.sendall(head)
-                    body.seek(0)
-                    while chunk := body.read(CHUNK):
-                        server.sendall(chunk)
+                    copy(reader, server.makefile("wb", buffering=0), length_of(head))
+                else:
+                    with tempfile.TemporaryFile() as body:
+                        copy(reader, body, length_of(head))
+                        if status:
+                            client.sendall(b"HTTP/1.1 %d Chaos\r\nContent-Length: 0\r\n\r\n" % status)
+                            continue
+                        server.sendall(head)
+                        body.seek(0)
+                        while chunk := body.read(CHUNK):
+                            server.sendall(chunk)
                 self._answer(client, answers, head.startswith(b"HEAD "))
 
     @staticmethod
@@ -259,7 +272,7 @@ class Chaos:
 
     def line(self, registry):
         plan = Plan(self.given.seed, self.given.every * 1e6)
-        return Line(Gateway(registry.host, self.context, plan).address, plan), plan
+        return Line(Gateway(registry.host, self.context, plan, self.given.streaming).address, plan), plan
 
     def run(self, what, line, *words):
         begun = time.monotonic()
@@ -297,7 +310,7 @@ class Chaos:
         for raging in (False, True):
             place = self.folder / f"sink-{raging}"
             place.mkdir()
-            with Registry(place) as sink:
+            with Registry(place, self.given.registry) as sink:
                 line, plan = self.line(sink)
                 if raging:
                     plan.rage()
@@ -329,6 +342,32 @@ class Chaos:
                 ask(connection, "HEAD", f"/v2/{repository}/blobs/{blob}", 200)
 
 
+def show_memory(program):
+    """What a registry still has of an upload of which one part arrived and the next one broke."""
+    part = random.Random(1).randbytes(1_000_000)
+    with tempfile.TemporaryDirectory(prefix="octobundle-") as folder, Registry(folder, program) as registry:
+        connection = http.client.HTTPConnection(registry.host, timeout=60)
+        begun = ask(connection, "POST", "/v2/a/b/blobs/uploads/", 202, b"")
+        first = ask(connection, "PATCH", begun.getheader("Location"), 202, part, {"Content-Range": "0-999999"})
+        where = first.getheader("Location")
+        print("after the first part:", first.getheader("Range"))
+        host, port = registry.host.split(":")
+        with socket.create_connection((host, int(port))) as line:
+            path = where.split(registry.host)[-1]
+            head = f"PATCH {path} HTTP/1.1\r\nHost: {registry.host}\r\nContent-Length: 1000000\r\n"
+            line.sendall(f"{head}Content-Range: 1000000-1999999\r\n\r\n".encode() + part[:500_000])
+            time.sleep(1)
+        deadline = time.monotonic() + 10
+        while True:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read().decode(errors="replace").strip()
+            print("after half of the second and a break:", answer.status, answer.getheader("Range"), body[:200])
+            if time.monotonic() > deadline:
+                return
+            time.sleep(5)
+
+
 def main():
     parser = arguments(__doc__)
     parser.add_argument("--size", type=float, default=2.0, help="gigabytes of the release")
@@ -336,8 +375,13 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="decides the places and kinds")
     parser.add_argument("--patience", type=int, default=600, help="`--retry-for` of the commands, seconds")
     parser.add_argument("--push-extra", type=float, default=3, help="per cent of extra bytes that a push may need")
+    parser.add_argument("--registry", default="docker-registry", help="the program that is pushed to")
+    parser.add_argument("--streaming", action="store_true", help="requests reach the registry as they come, not whole")
+    parser.add_argument("--ask", action="store_true", help="shows what the registry keeps of a part that broke, and ends")
     parser.add_argument("--only", choices=["pull", "push"], help="one of the two")
     given = parser.parse_args()
+    if given.ask:
+        return show_memory(given.registry)
     binary = check_binary(given.binary)
     with tempfile.TemporaryDirectory(prefix="octobundle-") as folder:
         folder = Path(folder)
