@@ -73,7 +73,8 @@ impl Exchange {
         let (repository, what) = (&endpoint.repository, manifest_name(&endpoint.repository, lookup));
         let mut call = Call::new(Method::GET, endpoint.manifest(lookup), endpoint, Access::pull(repository), &what);
         call.headers.insert(ACCEPT, accepted_documents());
-        self.whole_document(&call, lookup, false).await
+        // Somebody is watching: what drips is a finding and not waited for.
+        self.whole_document(&call, lookup, true).await
     }
 
     async fn try_upload(&self, repository: &Repository) -> Result<(), RegistryError> {
