@@ -33,6 +33,8 @@ readonly programs="
     cloud-init      cloud-init
     ruby            ruby
     minisign        minisign
+    bsdtar          libarchive-tools
+    7zz             7zip
 "
 # The version whose findings the settings in .deny.toml were written for.
 readonly cargo_deny_version=0.20.2

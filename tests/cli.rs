@@ -232,7 +232,7 @@ fn assert_harmless(output: &Output) {
 }
 
 #[test]
-fn what_servers_say_does_nothing_to_a_terminal() {
+fn sec_57_what_servers_say_does_nothing_to_a_terminal() {
     let registry = MemoryRegistry::start();
     let name = registry.add(&agent());
     let site = Site::new();
@@ -252,7 +252,7 @@ fn what_servers_say_does_nothing_to_a_terminal() {
 }
 
 #[test]
-fn an_error_page_of_a_server_does_nothing_to_a_terminal() {
+fn sec_57_an_error_page_of_a_server_does_nothing_to_a_terminal() {
     use std::io::{BufRead as _, BufReader, Write as _};
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
     let host = listener.local_addr().expect("it is bound").to_string();
@@ -280,7 +280,7 @@ fn an_error_page_of_a_server_does_nothing_to_a_terminal() {
 }
 
 #[test]
-fn titles_and_file_names_do_nothing_to_a_terminal() {
+fn sec_57_titles_and_file_names_do_nothing_to_a_terminal() {
     let release = Release::of(&[&agent()]);
     let title = "x\\e[2J\\e]52;c;aGk=\\a\\u202Ey\\rz\\u200B";
     let text = manifest(&[release.name(0).to_owned()]).replace("A sample release", &format!("\"{title}\""));
@@ -355,7 +355,7 @@ fn progress_is_drawn_on_terminals_and_told_in_lines_elsewhere() {
 }
 
 #[test]
-fn passwords_are_in_no_stream_whatever_is_logged() {
+fn sec_60_passwords_are_in_no_stream_whatever_is_logged() {
     let release = carried();
     release.registry.fault(
         Fault::on("GET", "/manifests/").times(u32::MAX).answer(401).header("www-authenticate", "Basic realm=\"x\""),

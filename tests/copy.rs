@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use support::cli::{Output, Run, binary};
 use support::images::{TestImage, digest};
-use support::real::need;
+use support::real::{Docker, need};
 use support::release::Release;
 
 const USAGE: i32 = 2;
@@ -115,6 +115,105 @@ fn volumes_are_copied_as_they_are_and_loaded_without_scratch_space() {
         }
         fs::remove_dir_all(release.site.path("stick")).expect("it is there");
         fs::create_dir(release.site.path("stick")).expect("folders can be made");
+    }
+}
+
+#[test]
+fn the_paper_goes_along_and_speaks_of_what_is_on_the_medium() {
+    let release = world();
+    let key = release.site.octobundle(["key", "new", "anna.key", "--no-password"]);
+    key.run().assert_ok();
+    release.site.octobundle(["sign", BUNDLE, "--key", "anna.key"]).run().assert_ok();
+    release.site.octobundle(["copy", BUNDLE, "stick", "--volume-size", "4000000"]).run().assert_ok();
+    let page = String::from_utf8(release.site.read("stick/report.html")).expect("it is text");
+    let length = release.site.read(BUNDLE).len();
+    for part in ["<b>Sound</b>", "in 3 volumes", "sha256sum -c SHA256SUMS", ".minisig</bdi></code>, not checked here"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(page.contains(&format!("{length} bytes")));
+    let place = release.site.path("").display().to_string();
+    assert!(!page.contains(&place), "SEC-64: the place of the bundle is nobody's business");
+    // A copy that was stopped before its names were given writes the same paper again.
+    fs::rename(on(&release, "release.tar.001"), on(&release, "release.tar.001.partial")).expect("it is there");
+    for number in [2, 3] {
+        fs::remove_file(on(&release, &format!("release.tar.00{number}"))).expect("it is there");
+    }
+    release.site.octobundle(["copy", BUNDLE, "stick", "--volume-size", "4000000"]).run().assert_ok();
+    assert!(release.site.read("stick/report.html") == page.as_bytes());
+}
+
+/// The agent's update, once with an image of which all is new, on an empty medium.
+fn delta_on_a_medium(with_a_new_image: bool) -> Release {
+    let old = TestImage::new("octoperf/agent:1").random_layer(1, 50_000).layer(b"old");
+    let new = TestImage::new("octoperf/agent:1").random_layer(1, 50_000).layer(b"new");
+    let other = TestImage::new("octoperf/other:1").layer(b"all of it is new");
+    let release = Release::of(&[&old]);
+    release.pull("old.tar").run().assert_ok();
+    let mut names = vec![release.registry.add(&new)];
+    names.extend(with_a_new_image.then(|| release.registry.add(&other)));
+    release.site.write("release.yaml", support::release::manifest(&names));
+    release.pull(BUNDLE).args(["--since", "old.tar"]).run().assert_ok();
+    fs::create_dir(release.site.path("stick")).expect("folders can be made");
+    copy(&release).run().assert_ok();
+    release
+}
+
+#[test]
+fn load_sh_of_a_delta_loads_what_is_whole_and_names_what_needs_the_base() {
+    for with_a_new_image in [false, true] {
+        let release = delta_on_a_medium(with_a_new_image);
+        let Some(few) = few_programs(&release) else { return };
+        for output in in_shells(&release, &few, "load.sh") {
+            fs::remove_file(on(&release, "given")).ok();
+            let said = output.assert_code(1).stderr;
+            for part in
+                ["is a delta on sample-1", "NOT loaded", "octoperf/agent:1", "octobundle load release.tar --base OLD"]
+            {
+                assert!(said.contains(part), "{part}: {said}");
+            }
+            assert!(!said.contains("octoperf/other:1"), "{said}");
+        }
+        assert_eq!(on(&release, "arguments").exists(), with_a_new_image, "docker is asked only for what is whole");
+        let readme = String::from_utf8(release.site.read("stick/README.txt")).expect("it is text");
+        assert!(readme.contains("IT IS A DELTA") && !readme.contains("docker load -i"), "{readme}");
+        let page = String::from_utf8(release.site.read("stick/report.html")).expect("it is text");
+        assert!(page.contains("<b>A delta</b>") && !page.contains("docker load -i"), "the report says it too");
+    }
+}
+
+/// A folder with docker's own client and the named tools, and nothing else.
+fn docker_and_few_programs(release: &Release) -> Option<PathBuf> {
+    let few = few_programs(release)?;
+    fs::remove_file(few.join("docker")).expect("it is there");
+    symlink(need("docker")?, few.join("docker")).expect("links can be made");
+    Some(few)
+}
+
+#[test]
+fn load_sh_gives_a_real_docker_every_image_in_every_form_and_shell() {
+    let image = TestImage::new("octoperf/agent:1").random_layer(1, 200_000).layer(b"world");
+    let other = TestImage::new("octoperf/other:2").layer(b"other");
+    let release = Release::of(&[&image, &other]);
+    release.bundle();
+    let (Some(few), Some(docker)) = (docker_and_few_programs(&release), Docker::start()) else { return };
+    let names = [release.name(0), release.name(1)];
+    for size in [&[][..], &["--volume-size", "65536"]] {
+        fs::create_dir(release.site.path("stick")).expect("folders can be made");
+        copy(&release).args(size).run().assert_ok();
+        for shell in [need("dash").map(|dash| (dash, vec![])), need("busybox").map(|busybox| (busybox, vec!["sh"]))] {
+            let Some((shell, first)) = shell else { return };
+            let script = |name: &str| {
+                let run = release.site.run(&shell, first.clone()).arg(on(&release, name));
+                run.env("PATH", &few).env("DOCKER_HOST", docker.host()).run().assert_ok()
+            };
+            script("verify.sh");
+            script("load.sh");
+            for (name, sample) in names.iter().zip([&image, &other]) {
+                assert_eq!(docker.run(&["inspect", "--format", "{{.Id}}", name]).trim(), sample.config_digest());
+            }
+            docker.run(&[&["rmi"][..], &names].concat());
+        }
+        fs::remove_dir_all(release.site.path("stick")).expect("it is there");
     }
 }
 
@@ -258,13 +357,31 @@ fn u_06_what_was_written_is_synced_and_forgotten_before_it_is_read_back_and_name
     let release = world();
     let (partial, trace) = (on(&release, "release.tar.partial"), release.site.path("trace"));
     let stick = release.site.path("stick");
-    let calls = "trace=pwrite64,fdatasync,fsync,fadvise64,pread64,rename,renameat,renameat2";
+    let calls = "trace=openat,pwrite64,fdatasync,fsync,fadvise64,pread64,rename,renameat,renameat2";
     let run = release.site.run(&strace, ["-f", "-qq", "-e", calls, "-o"]).arg(&trace).arg("-P").arg(&partial);
-    run.arg(binary()).args(["copy", BUNDLE]).arg(&stick).run().assert_ok();
+    let told = run.arg(binary()).args(["copy", BUNDLE, "--json"]).arg(&stick).run().assert_ok().json();
     let trace = fs::read_to_string(trace).expect("it was written");
     let place = |call: &str| trace.find(&format!(" {call}(")).unwrap_or_else(|| panic!("no {call}: {trace}"));
     let last = |call: &str| trace.rfind(&format!(" {call}(")).unwrap_or_else(|| panic!("no {call}: {trace}"));
     assert!(last("pwrite64") < last("fdatasync") && last("fdatasync") < place("fsync"), "{trace}");
     assert!(place("fsync") < place("fadvise64") && place("fadvise64") < last("pread64"), "{trace}");
     assert!(trace.rfind("rename").expect("it gets its name") > last("pread64"), "{trace}");
+    // What is said of the reading back is what was done.
+    let direct = trace.lines().any(|line| line.contains("O_DIRECT") && !line.contains("= -1"));
+    assert_eq!(told["read_back"], if direct { "direct" } else { "forgotten" }, "{trace}");
+    let asked = trace.find("O_DIRECT").expect("the medium is asked for it");
+    assert!(place("fsync") < asked && asked < last("pread64"), "{trace}");
+}
+
+#[test]
+fn u_07_where_the_system_cannot_be_passed_by_it_is_told_to_forget_and_that_is_said() {
+    let release = world();
+    let Some(strace) = need("strace") else { return };
+    let (stick, partial) = (release.site.path("stick"), on(&release, "release.tar.partial"));
+    // The partial file is opened twice: to be written, and to be read back.
+    let run =
+        release.site.run(&strace, ["-f", "-qq", "-o", "/dev/null", "-e", "inject=openat:error=EINVAL:when=2", "-P"]);
+    let output = run.arg(&partial).arg(binary()).args(["copy", BUNDLE]).arg(&stick).run().assert_ok();
+    assert!(output.stderr.contains("put it in again and run `octobundle verify"), "{}", output.stderr);
+    assert!(fs::read(on(&release, BUNDLE)).expect("it is there") == release.site.read(BUNDLE));
 }

@@ -109,6 +109,30 @@ fn a_real_registry_takes_base_and_delta_for_the_whole() {
 }
 
 #[test]
+fn a_delta_in_volumes_is_used_where_it_lies() {
+    let closed = Closed::empty().filled();
+    let site = &closed.update.release.site;
+    let agent = TestImage::new("octoperf/agent:1").random_layer(1, 400_000).random_layer(9, 200_000);
+    let name = closed.update.release.registry.add(&agent);
+    site.write("next.yaml", support::release::manifest(&[name]));
+    closed.update.run("pull next.yaml --since old.tar --volume-size 65536 -o set/x.tar").run().assert_code(NOT_FOUND);
+    std::fs::create_dir(site.path("set")).expect("folders can be made");
+    closed.update.run("pull next.yaml --since old.tar --volume-size 65536 -o set/x.tar").run().assert_ok();
+    closed.update.run("pull next.yaml --since old.tar -o one.tar").run().assert_ok();
+    let volumes: Vec<u8> = (1..=4).flat_map(|number| site.read(&format!("set/x.tar.00{number}"))).collect();
+    assert!(volumes == site.read("one.tar"));
+    closed.update.run("verify set --base old.tar").run().assert_ok();
+    std::fs::rename(site.path("set/x.tar.003"), site.path("aside")).expect("it is there");
+    closed.private.forget_requests();
+    let refused = closed.push("set").run().assert_code(NOT_FOUND);
+    assert!(refused.stderr.contains("volume `x.tar.003` is missing"), "{}", refused.stderr);
+    assert_eq!(closed.private.requests().len(), 0);
+    std::fs::rename(site.path("aside"), site.path("set/x.tar.003")).expect("it is there");
+    closed.push("set").run().assert_ok();
+    assert_eq!(closed.private.manifest("tools/octoperf/agent", "1").as_ref(), Some(agent.content().root()));
+}
+
+#[test]
 fn a_delta_on_an_empty_registry_sends_nothing_and_says_what_lacks() {
     let closed = Closed::empty();
     let refused = closed.push("update.tar --json").run().assert_code(NOT_FOUND);
@@ -300,6 +324,57 @@ fn what_a_registry_has_lost_is_not_left_out() {
     closed.update.run("pull new.yaml --since have.json -o by-have.tar").run().assert_ok();
     closed.push("update.tar").run().assert_code(NOT_FOUND);
     closed.push("by-have.tar").run().assert_ok();
+    closed.assert_is_the_second_release();
+}
+
+#[test]
+fn what_a_registry_has_is_found_without_any_bundle() {
+    let closed = Closed::empty().filled();
+    let there = format!("{}/tools", closed.private.host());
+    // Something of others beside it, and in the same repository something that no bundle knows.
+    closed.private.add(&TestImage::new("others/theirs:1").random_layer(70, 3_000));
+    let more = TestImage::new("tools/octoperf/agent:nightly").random_layer(71, 4_000);
+    closed.private.add(&more);
+    let have = |words: &str, file: &str| closed.update.run(&format!("have {words} --registry {there} -o {file}"));
+    have("", "all.json").run().assert_ok();
+    have("old.tar", "known.json").run().assert_ok();
+    let blobs = |file: &str| {
+        let have: Value = serde_json::from_slice(&closed.update.release.site.read(file)).expect("it is JSON");
+        let blobs = have["blobs"].as_array().expect("it is a list").clone();
+        blobs.iter().map(ToString::to_string).collect::<BTreeSet<_>>()
+    };
+    let (all, known) = (blobs("all.json"), blobs("known.json"));
+    assert!(all.is_superset(&known), "{all:?}\n{known:?}");
+    let extra: Vec<&String> = all.difference(&known).collect();
+    let new: Vec<String> = more.content().blobs.into_keys().collect();
+    assert_eq!(extra.len(), new.len(), "{extra:?}");
+    assert!(extra.iter().all(|blob| new.iter().any(|digest| blob.contains(digest.as_str()))), "{extra:?}");
+    // The delta is the same as on a bundle's own word.
+    closed.update.run("pull --locked new.lock --since all.json -o by-all.tar").run().assert_ok();
+    closed.update.run("pull --locked new.lock --since known.json -o by-known.tar").run().assert_ok();
+    let bytes = |file: &str| closed.update.release.site.read(file).len();
+    assert_eq!(bytes("by-all.tar"), bytes("by-known.tar"));
+
+    have("--repository octoperf/agent", "one.json").run().assert_ok();
+    let one = blobs("one.json");
+    assert!(one.iter().all(|blob| blob.contains("/tools/octoperf/agent\"]}")), "{one:?}");
+    let digests = |blobs: &BTreeSet<String>| -> BTreeSet<String> {
+        blobs.iter().map(|blob| blob.split(',').next().unwrap_or_default().to_owned()).collect()
+    };
+    assert!(digests(&one).is_subset(&digests(&all)) && one.len() < all.len(), "{one:?}");
+    let theirs: BTreeSet<String> = Update::earlier()[0].content().blobs.into_keys().chain(new).collect();
+    assert_eq!(one.len(), theirs.len(), "the agent's blobs and those of the tag that no bundle knows: {one:?}");
+    have("--repository octoperf/nothing", "none.json").run().assert_code(NOT_FOUND);
+    have("--repository Octoperf", "none.json").run().assert_code(2);
+    // Where the list is closed, or does not exist, repositories are named.
+    for status in [403, 404] {
+        closed.private.fault(Fault::on("GET", "/v2/_catalog").answer(status));
+        let refused = have("", "none.json").run();
+        assert!(refused.stderr.contains("name them with `--repository NAME`"), "{}", refused.stderr);
+    }
+    assert!(!closed.update.release.site.path("none.json").exists());
+
+    closed.push("by-all.tar").run().assert_ok();
     closed.assert_is_the_second_release();
 }
 

@@ -91,7 +91,7 @@ impl Carried {
 }
 
 #[test]
-fn tar_unpacks_it_and_sha256sum_agrees() {
+fn sec_43_tar_unpacks_it_and_sha256sum_agrees() {
     let Some(carried) = Carried::prepare() else { return };
     let script = "mkdir unpacked && tar -xf release.tar -C unpacked && cd unpacked && sha256sum -c --strict SHA256SUMS";
     let checked = carried.site.run(Path::new("sh"), ["-c", script]).run().assert_ok();
@@ -102,7 +102,51 @@ fn tar_unpacks_it_and_sha256sum_agrees() {
 }
 
 #[test]
-fn docker_and_podman_load_it() {
+fn sec_43_every_reader_of_tar_sees_the_same_members_with_the_same_bytes() {
+    let Some(carried) = Carried::prepare() else { return };
+    let expected: BTreeMap<String, String> = tar::Archive::new(&carried.bundle[..])
+        .entries()
+        .expect("it is a tar")
+        .map(|entry| {
+            let mut entry = entry.expect("it can be read");
+            let mut content = Vec::new();
+            std::io::Read::read_to_end(&mut entry, &mut content).expect("it can be read");
+            (entry.path().expect("it is text").display().to_string(), support::images::digest(&content))
+        })
+        .collect();
+    let python = "import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2])";
+    let readers: [(&str, &[&str]); 5] = [
+        ("tar", &["-xf", "FILE", "-C", "FOLDER"]),
+        ("bsdtar", &["-xf", "FILE", "-C", "FOLDER"]),
+        ("busybox", &["tar", "-xf", "FILE", "-C", "FOLDER"]),
+        ("python3", &["-c", python, "FILE", "FOLDER"]),
+        ("7zz", &["x", "-bd", "FILE", "-oFOLDER"]),
+    ];
+    for (program, arguments) in readers {
+        let Some(reader) = need(program) else { continue };
+        let folder = carried.site.path(program);
+        std::fs::create_dir(&folder).expect("folders can be made");
+        let place = folder.display().to_string();
+        let arguments = arguments.iter().map(|word| word.replace("FILE", "release.tar").replace("FOLDER", &place));
+        carried.site.run(&reader, arguments.collect::<Vec<_>>()).run().assert_ok();
+        let (mut seen, mut open) = (BTreeMap::new(), vec![folder.clone()]);
+        while let Some(inner) = open.pop() {
+            for entry in std::fs::read_dir(&inner).expect("it can be listed").flatten() {
+                if entry.path().is_dir() {
+                    open.push(entry.path());
+                    continue;
+                }
+                let name = entry.path().strip_prefix(&folder).expect("it is below").display().to_string();
+                seen.insert(name, support::images::digest(&std::fs::read(entry.path()).expect("it can be read")));
+            }
+        }
+        assert_eq!(seen, expected, "{program}");
+    }
+    carried.assert_unchanged();
+}
+
+#[test]
+fn sec_43_docker_and_podman_load_it() {
     let Some(carried) = Carried::prepare() else { return };
     if let Some(docker) = Docker::start() {
         docker.run(&["load", "-i", &carried.file()]);

@@ -386,8 +386,44 @@ fn json_of_report_is_as_documented() {
         sample.json("report damaged.tar --verify", 7),
         sample.json("report one.tar --since new.tar", 0),
         sample.json("report new.tar --since one.tar", 0),
+        signed_delta(&sample),
     ];
     assert_documented("report", "report", &reports);
+}
+
+/// The report of a delta that one signed who is trusted and one who is not.
+fn signed_delta(sample: &Sample) -> Value {
+    std::fs::remove_file(sample.site.path("one.tar")).expect("it is there");
+    sample.delta();
+    for name in ["anna", "eve"] {
+        sample.run(&format!("key new {name}.key --no-password")).assert_ok();
+        sample.run(&format!("sign delta.tar --key {name}.key")).assert_ok();
+    }
+    let line = String::from_utf8(sample.site.read("anna.key.pub")).expect("it is text");
+    let line = line.lines().nth(1).expect("the key is the second line");
+    let policy = format!("schema: octobundle/policy/v1\nkeys:\n  anna: {line}\nrequire: 1 of [anna]\n");
+    sample.site.write("policy.yaml", policy);
+    sample.json("report delta.tar --policy policy.yaml", 0)
+}
+
+#[test]
+fn json_of_repair_is_as_documented() {
+    let sample = Sample::new();
+    let layer: octobundle::oci::Digest = sample.layer_digest().parse().expect("it is a digest");
+    let bundle = octobundle::bundle::Bundle::open(sample.site.path("bundle.tar")).expect("it is sound");
+    let place =
+        usize::try_from(bundle.layout().blob(&layer).expect("it is in the bundle").start()).expect("it is small");
+    let whole = sample.site.read("bundle.tar");
+    let mut bytes = whole.clone();
+    bytes[place] ^= 1;
+    sample.site.write("damaged.tar", &bytes);
+    sample.run("split bundle.tar --volume-size 65536 -o cut.tar").assert_ok();
+    std::fs::remove_file(sample.site.path("cut.tar.002")).expect("it is there");
+    let volumes = sample.json("repair cut.tar --from bundle.tar", 0);
+    sample.vendor.remove_blob(&sample.layer_digest());
+    let failed = sample.json("repair damaged.tar --from origin", 10);
+    let repaired = sample.json("repair damaged.tar --from bundle.tar", 0);
+    assert_documented("repair", "repair", &[volumes, failed, repaired]);
 }
 
 #[test]
@@ -558,12 +594,13 @@ fn every_table_of_the_document_is_compared() {
     let results =
         ["releases", "resolve and inspect", "pull", "push", "verify", "load", "serve", "render agent", "Errors"];
     let results = results.into_iter().chain(["doctor", "doctor agent", "upgrade-path", "config", "login", "logout"]);
-    let deltas = ["diff", "inspect of a delta", "push of a delta", "have", "split and join"];
+    let deltas = ["diff", "inspect of a delta", "push of a delta", "have", "split and join", "repair"];
     let results = results.chain(deltas).chain(["sign", "key new", "copy", "report", "inventory", "scan"]);
     let events = ["phase", "planned", "blob-started", "blob-done", "image-done", "waiting", "warning"];
     let compared = results.chain(events).chain([
         "content",
         "delta",
+        "trust",
         "upgrade fact",
         "scan finding",
         "image failure",

@@ -10,8 +10,10 @@ use support::cli::Run;
 use support::images::{Sample as _, TestImage, TestIndex};
 use support::real::{Docker, Podman, need_root, skipped};
 use support::release::Release;
+use support::update::Update;
 
 const NETWORK: i32 = 5;
+const NOT_FOUND: i32 = 6;
 const INTEGRITY: i32 = 7;
 const PRIVATE: &str = "reg.corp:5000/tools";
 
@@ -67,6 +69,38 @@ fn docker_has_every_image_under_both_names() {
         }
         assert!(report["engine"].as_str().is_some_and(|engine| engine.starts_with("docker ")), "{report}");
     }
+}
+
+#[test]
+fn docker_has_every_image_of_a_delta_whose_base_is_given_and_none_without_it() {
+    let Some(docker) = Docker::start() else { return };
+    let update = Update::start();
+    let delta = update.delta();
+    update.run("split update.tar --volume-size 65536 -o cut.tar").run().assert_ok();
+    let load =
+        |words: &str| update.run(&format!("load {words} --engine docker --json")).env("DOCKER_HOST", docker.host());
+    let refused = load("update.tar").run().assert_code(NOT_FOUND);
+    assert!(refused.stderr.contains("is a delta") && refused.stderr.contains("--base OLD"), "{}", refused.stderr);
+    // A base that is damaged where the delta needs it.
+    let mut base = update.release.site.read("old.tar");
+    let place =
+        octobundle::bundle::Bundle::open(update.release.site.path("old.tar")).expect("it is sound").layout().layers()
+            [0]
+        .start();
+    base[usize::try_from(place).expect("it is small")] ^= 1;
+    update.release.site.write("damaged.tar", base);
+    load("update.tar --base damaged.tar").run().assert_code(INTEGRITY);
+    assert_eq!(docker.run(&["image", "ls", "--quiet"]), "", "nothing was loaded");
+    for bundle in ["update.tar", "cut.tar"] {
+        let report = load(&format!("{bundle} --base old.tar")).run().assert_ok().json();
+        for (place, image) in Update::later().into_iter().enumerate() {
+            let name = report["images"][place]["name"].as_str().expect("it is told").to_owned();
+            let found = docker.run(&["image", "inspect", "--format", "{{.Id}}", &name]);
+            assert_eq!(found.trim(), image.config_digest(), "{name}");
+            docker.run(&["rmi", &name]);
+        }
+    }
+    assert!(update.release.site.read("update.tar") == delta);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::process::Signal;
 use support::images::{Sample as _, TestImage};
-use support::memory_registry::{Fault, MemoryRegistry, Options, Request};
+use support::memory_registry::{Access, Fault, MemoryRegistry, Options, Request};
 use support::release::{Release, manifest};
 use support::until;
 
@@ -555,8 +555,8 @@ fn a_stop_is_told_in_json_where_errors_are() {
 }
 
 #[test]
-fn files_are_as_readable_as_the_user_wants_new_files_to_be() {
-    for (mask, mode) in [("022", 0o644), ("077", 0o600), ("002", 0o664)] {
+fn sec_47_files_are_as_readable_as_the_user_wants_new_files_to_be() {
+    for (mask, mode) in [("000", 0o666), ("022", 0o644), ("077", 0o600), ("002", 0o664)] {
         let release = Release::of(&[&agent()]);
         let binary = support::cli::binary();
         let script = format!(
@@ -569,6 +569,47 @@ fn files_are_as_readable_as_the_user_wants_new_files_to_be() {
             assert_eq!(metadata.permissions().mode() & 0o777, mode, "{name} with umask {mask}");
         }
     }
+}
+
+#[test]
+fn sec_64_a_bundle_tells_nothing_of_the_machine_that_made_it() {
+    const USER: &str = "canary-user";
+    const PASSWORD: &str = "canary-password";
+    let login = Access::Basic { user: USER.into(), password: PASSWORD.into() };
+    // Above one piece, so that everything that can stand beside a bundle does.
+    let large = TestImage::new("octoperf/agent:1").random_layer(1, 4_300_000);
+    let release = Release::served_by(Options { access: login, ..Options::default() }, &[&large]);
+    let host = release.registry.host();
+    let word = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, format!("{USER}:{PASSWORD}"));
+    let config = serde_json::json!({ "auths": { &host: { "auth": word } } }).to_string();
+    release.site.write(".docker/config.json", config);
+    let pull = |output: &str| {
+        let run = release.pull(output).env("NO_PROXY", "127.0.0.1");
+        run.env("HTTPS_PROXY", "http://canary-proxy-user:canary-proxy@canary-proxy.corp:3128").env("USER", USER)
+    };
+    pull("release.tar").run().assert_ok();
+    pull("cut.tar").args(["--volume-size", "3000000"]).run().assert_ok();
+    release.site.octobundle(["key", "new", "site.key", "--no-password"]).run().assert_ok();
+    release.site.octobundle(["sign", "release.tar", "--key", "site.key"]).env("USER", USER).run().assert_ok();
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let place = release.site.path("").display().to_string();
+    let place = place.trim_end_matches('/');
+    let folder = place.rsplit('/').next().expect("it has a name");
+    let mut seen = 0;
+    for entry in fs::read_dir(release.site.path("")).expect("it can be listed").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with("release.tar") && !name.starts_with("release.pieces") && !name.starts_with("cut") {
+            continue;
+        }
+        seen += 1;
+        let content = fs::read(entry.path()).expect("it can be read");
+        for secret in ["canary", &word, place, folder, &machine].into_iter().filter(|secret| secret.len() > 3) {
+            let found = content.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{name} tells `{secret}`");
+        }
+    }
+    // Bundle, checksum, list of pieces, signature; two volumes, their checksums, description and list of pieces.
+    assert_eq!(seen, 9);
 }
 
 #[test]

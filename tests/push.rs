@@ -381,7 +381,7 @@ fn a_bundle_with_other_bytes_never_gets_a_name() {
 }
 
 #[test]
-fn a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
+fn sec_50_a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
     let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
     // The last bytes must be unread yet when they change: more than both sides' sockets hold.
     let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 24_000_000);
@@ -398,7 +398,25 @@ fn a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
 }
 
 #[test]
-fn a_bundle_that_is_replaced_while_it_is_sent_is_sent_as_it_was_opened() {
+fn sec_50_a_bundle_that_is_cut_while_it_is_sent_never_gets_a_name() {
+    let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
+    let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 24_000_000);
+    let pushed = Pushed::into(slow, &[&image]);
+    let (digest, bytes) = largest(&image);
+    let place = place_in_bundle(&pushed, &bytes);
+    let run = pushed.push().args(["--jobs", "1"]).spawn();
+    until("it is being sent", || pushed.private.blob_bytes_received() > 100_000);
+    let file = std::fs::File::options().write(true).open(pushed.release.site.path("release.tar")).expect("own files");
+    file.set_len(place + bytes.len() as u64 - 10).expect("own files can be cut");
+    pushed.private.lift_pace();
+    let ended = run.wait();
+    assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");
+    assert!(!pushed.private.blobs().contains(&digest));
+    assert_eq!(tag_puts(&pushed.private), Vec::<String>::new());
+}
+
+#[test]
+fn sec_50_a_bundle_that_is_replaced_while_it_is_sent_is_sent_as_it_was_opened() {
     let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
     let pushed = Pushed::into(slow, &[&agent()]);
     let run = pushed.push().spawn();

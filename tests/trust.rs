@@ -207,14 +207,30 @@ fn sec_66_what_is_not_one_good_signature_is_never_called_trusted() {
         ("not text".into(), vec![0xff; 300]),
     ];
     cases.extend((0..good.len() - 1).step_by(7).map(|length| (format!("cut at {length}"), good[..length].to_vec())));
+    let minisign = need("minisign");
+    world.write("SHA256SUMS", world.checksums());
+    let minisign_takes_it = || {
+        let minisign = minisign.as_ref()?;
+        let verify = ["-V", "-q", "-m", "SHA256SUMS", "-x", &name, "-p", "anna.key.pub"];
+        Some(world.release.site.run(minisign, verify).run().code == Some(0))
+    };
+    // minisign reads four lines and looks at nothing behind them. Here a file is one signature and nothing else.
+    let behind_the_end = ["doubled", "another line", "in a long file"];
     for (what, bytes) in cases {
         world.write(&name, &bytes);
         let output = world.run(&["verify", BUNDLE, "--trust", "anna.key.pub"]).run();
         assert_eq!(output.code, Some(TRUST), "{what}: {}{}", output.stdout, output.stderr);
         assert!(!is_called_trusted(&output), "{what}: {}", output.stdout);
+        if let Some(takes_it) = minisign_takes_it() {
+            assert_eq!(takes_it, behind_the_end.contains(&what.as_str()), "minisign, {what}");
+        }
     }
+    world.write(&name, &good);
+    assert!(minisign_takes_it().unwrap_or(true), "minisign takes what was made here");
 
     fs::remove_file(world.path(&name)).expect("it is there");
+    assert!(!minisign_takes_it().unwrap_or_default(), "where there is none, minisign refuses as well");
+    assert!(!is_called_trusted(&world.verify(TRUST)), "nor is it called trusted here");
     let huge = fs::File::create(world.path(&name)).expect("files can be made");
     huge.set_len(1 << 30).expect("it has holes");
     world.verify(TRUST);
@@ -294,7 +310,7 @@ fn sec_66_every_flipped_bit_of_signature_key_and_checksums_ends_trust_and_minisi
 }
 
 #[test]
-fn minisign_agrees_with_signatures_made_here_and_its_own_are_taken() {
+fn sec_66_minisign_agrees_with_signatures_made_here_and_its_own_are_taken() {
     let Some(minisign) = need("minisign") else { return };
     let world = World::new();
     let site = &world.release.site;

@@ -148,7 +148,7 @@ fn u_03_every_cut_is_found_and_said_where_it_is() {
 }
 
 #[test]
-fn added_bytes_are_found() {
+fn u_01_added_bytes_are_found() {
     let release = release();
     let bundle = release.bundle();
     for added in [&[0_u8][..], &[0; 512], &[0; 10_240], b"x", &bundle[..1024], b"\n"] {
@@ -242,6 +242,36 @@ fn u_02_exchanged_and_missing_members_are_named_with_the_images_they_hurt() {
         );
         verdict.assert_code(INTEGRITY);
     }
+}
+
+#[test]
+fn u_02_pages_of_zeros_and_exchanged_pages_are_found_where_they_are() {
+    const PAGE: usize = 4096;
+    let release = Release::of(&[&TestImage::new("octoperf/agent:1").random_layer(1, 200_000)]);
+    let whole = release.bundle();
+    let verdict = |changed: &[u8]| {
+        let path = release.site.write("pages.tar", changed);
+        bundle::verify(path.as_path(), 2, &Silent)
+    };
+    let mut tried = 0;
+    for at in (0..whole.len() - 2 * PAGE).step_by(PAGE).step_by(3) {
+        let (mut zeroed, mut exchanged) = (whole.clone(), whole.clone());
+        zeroed[at..at + PAGE].fill(0);
+        exchanged[at..at + 2 * PAGE].rotate_left(PAGE);
+        for (what, changed) in [("zeros", zeroed), ("exchanged", exchanged)] {
+            if changed == whole {
+                continue;
+            }
+            tried += 1;
+            let Ok(verdict) = verdict(&changed) else {
+                assert_eq!(at, 0, "{what}: only without its first page it is no bundle");
+                continue;
+            };
+            let touches = |found: &Finding| found.from < (at + 2 * PAGE) as u64 && found.to > at as u64;
+            assert!(verdict.findings.iter().any(touches), "{what} at {at}: {:?}", verdict.findings);
+        }
+    }
+    assert!(tried > 20, "{tried}");
 }
 
 #[test]
@@ -486,7 +516,7 @@ const INSPECT: &[&str] = &["inspect", "evil.tar"];
 const PUSH: &[&str] = &["push", "evil.tar", "--registry", "127.0.0.1:1/x", "--dry-run"];
 
 #[test]
-fn tars_with_members_of_others_are_refused_by_every_command() {
+fn sec_39_tars_with_members_of_others_are_refused_by_every_command() {
     let release = release();
     let bundle = release.bundle();
     let existing = Parts::of(&bundle).name(6);
@@ -509,7 +539,7 @@ fn tars_with_members_of_others_are_refused_by_every_command() {
 }
 
 #[test]
-fn headers_that_say_more_than_name_and_size_are_refused() {
+fn sec_42_headers_that_say_more_than_name_and_size_are_refused() {
     let release = release();
     let bundle = release.bundle();
     for (what, bend) in bent_headers() {

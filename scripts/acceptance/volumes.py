@@ -10,7 +10,9 @@ The layers are zeros, so the disk image (btrfs, compressing, in a loop device) t
 space is refused to the pull there, since reserved space is not compressed. With --vfat MEGABYTES a smaller bundle goes onto a
 FAT32 image that fusefat mounts read-only: kernels without vfat are common on build machines.
 
-Needs root, mkfs.btrfs, strace, docker-registry, python3; for --vfat dosfstools, mtools and fusefat; for --load docker.
+With --load a dockerd of its own, whose folder is on the same image, takes the images; what it writes there is its own.
+
+Needs root, mkfs.btrfs, strace, docker-registry, python3; for --vfat dosfstools, mtools and fusefat; for --load dockerd.
 """
 
 import hashlib
@@ -181,11 +183,11 @@ class Trial:
                   *inject]
         return [*strace, self.binary, *words]
 
-    def measure(self, what, words, stick, may_write=()):
+    def measure(self, what, words, stick, may_write=(), more=None):
         """Runs a command and tells what it left and which files it opened for writing."""
         trace = self.work.parent / "trace"
         before, began = used(self.work, stick), time.monotonic()
-        run(self.traced(trace, words), cwd=self.work, env=environment(self.work))
+        run(self.traced(trace, words), cwd=self.work, env=environment(self.work) | (more or {}))
         self.told(what, time.monotonic() - began, used(self.work, stick) - before, self.written(trace, may_write))
 
     def told(self, what, seconds, left, written):
@@ -266,6 +268,34 @@ def pull(trial, source, stick, folder, size):
     trial.failed |= bool(others) or largest > FAT32
 
 
+class Docker:
+    """A docker daemon with its own folders; it changes nothing on the host."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        folder.mkdir()
+        (folder / "daemon.json").write_text("{}")
+        self.socket = folder / "docker.sock"
+
+    def __enter__(self):
+        at = lambda name: str(self.folder / name)
+        words = ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
+                 "--config-file", at("daemon.json"), "--pidfile", at("pid"), "--data-root", at("data"),
+                 "--exec-root", at("exec"), "--host", f"unix://{self.socket}",
+                 "--containerd-namespace", self.folder.parent.name, "--containerd-plugins-namespace", self.folder.parent.name + "-p"]
+        log = open(self.folder / "log", "w")
+        self.daemon = subprocess.Popen(words, stdout=log, stderr=log)
+        while subprocess.run(["docker", "-H", f"unix://{self.socket}", "version"], capture_output=True, check=False).returncode:
+            if self.daemon.poll() is not None:
+                sys.exit(f"dockerd did not start: {(self.folder / 'log').read_text()}")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *_):
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
 def carry(trial, source, stick, options, label=""):
     trial.measure(f"verify{label}", ["verify", str(stick)], stick)
     trial.measure(f"inspect{label}", ["inspect", str(stick)], stick)
@@ -277,7 +307,14 @@ def carry(trial, source, stick, options, label=""):
         trial.measure(f"push{label}", ["push", str(stick), "--registry", f"{registry.host}/x"], stick)
     shutil.rmtree(store)
     if options.load:
-        trial.measure(f"load{label}", ["load", str(stick)], stick, [])
+        with Docker(options.store / f"docker{label}") as docker:
+            trial.measure(f"load{label}", ["load", str(stick), "--engine", "docker"], stick,
+                          more={"DOCKER_HOST": f"unix://{docker.socket}"})
+            names = run(["docker", "-H", f"unix://{docker.socket}", "images", "--format", "{{.Repository}}"]).split()
+            wanted = {f"{source.host}/{name}" for name, reference in source.manifests if reference == "1"}
+            if set(names) != wanted:
+                sys.exit(f"docker has {names} instead of {sorted(wanted)}")
+        shutil.rmtree(options.store / f"docker{label}")
 
 
 def on_vfat(binary, folder, options):
@@ -303,7 +340,7 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--gigabytes", type=float, default=9, help="of layers (9)")
     parser.add_argument("--vfat", type=int, default=0, metavar="MEGABYTES", help="also on a FAT32 image of this many")
-    parser.add_argument("--load", action="store_true", help="also into the docker of this machine")
+    parser.add_argument("--load", action="store_true", help="also into a docker of its own")
     options = parser.parse_args()
     binary = check_binary(options.binary)
     whole = int(options.gigabytes * 1e9)

@@ -13,7 +13,7 @@ use crate::bundle::header::{BLOCK, Block, parse};
 use crate::bundle::identify::looks_like;
 use crate::bundle::layout::MemberPath;
 use crate::bundle::plain_file;
-use crate::content::{FilePart, read_exact_at, write_all_at};
+use crate::content::{FilePart, read_exact_at, read_exact_at_directly, write_all_at};
 
 /// The bytes of a bundle at positions, in one file or cut into volumes. Nobody above knows which.
 ///
@@ -35,17 +35,29 @@ pub(crate) struct Piece {
     pub(crate) file: Option<Arc<File>>,
     pub(crate) length: u64,
     from: u64,
+    /// Whether it was opened to be read past the system.
+    direct: bool,
 }
 
 impl Piece {
     /// A file of so many bytes.
     pub(crate) fn new(path: PathBuf, file: Arc<File>, length: u64) -> Self {
-        Self { path, file: Some(file), length, from: 0 }
+        Self { path, file: Some(file), length, from: 0, direct: false }
+    }
+
+    /// A file of so many bytes that was opened to be read past the system.
+    pub(crate) fn direct(path: PathBuf, file: Arc<File>, length: u64) -> Self {
+        Self { direct: true, ..Self::new(path, file, length) }
     }
 
     /// The place of a volume that is not there.
     pub(crate) fn absent(path: PathBuf, length: u64) -> Self {
-        Self { path, file: None, length, from: 0 }
+        Self { path, file: None, length, from: 0, direct: false }
+    }
+
+    /// The same file as if it had this length: beyond its end reading fails.
+    pub(crate) fn of_length(self, length: u64) -> Self {
+        Self { length, ..self }
     }
 
     /// Opens a regular file, read-only.
@@ -120,7 +132,8 @@ impl BundleBytes {
         let mut rest = buffer;
         for (piece, within) in self.touched(at..at + rest.len() as u64) {
             let (now, later) = rest.split_at_mut(size(within.end - within.start));
-            read_exact_at(piece.file()?, now, within.start).map_err(BundleError::io("read", &piece.path))?;
+            let read = if piece.direct { read_exact_at_directly } else { read_exact_at };
+            read(piece.file()?, now, within.start).map_err(BundleError::io("read", &piece.path))?;
             rest = later;
         }
         Ok(())

@@ -133,8 +133,8 @@ pub(crate) fn parse_volume_name(name: &str) -> Option<(&str, usize)> {
     (number > 0 && !base.is_empty()).then_some((base, number))
 }
 
-/// A bundle's name without `.tar`, which stands before what describes its volumes.
-fn stem(output: &Path) -> PathBuf {
+/// A bundle's name without `.tar`, which stands before what describes its volumes and pieces.
+pub(crate) fn stem(output: &Path) -> PathBuf {
     if output.extension() == Some(OsStr::new("tar")) { output.with_extension("") } else { output.to_owned() }
 }
 

@@ -19,11 +19,13 @@ use crate::bundle::form::{BundleOutput, Form};
 use crate::bundle::header::padding;
 use crate::bundle::journal::{Began, Claims, Journal};
 use crate::bundle::layout::{Layout, Member, MemberPath};
-use crate::bundle::names::{check_output, journal_of, name_file, name_volumes, partial_of, take_back};
-use crate::bundle::plain_file::{self, beside};
+use crate::bundle::names::{check_output, journal_of, name_file, name_pieces, name_volumes, partial_of, take_back};
+use crate::bundle::pieces::PieceList;
+use crate::bundle::plain_file::{self, beside, forget};
 use crate::bundle::running_sum::{Marks, RunningSum};
 use crate::bundle::space;
-use crate::content::{BlobContent, ImageSink, ImageSource, Lookup};
+use crate::bundle::verify::verify_bytes;
+use crate::content::{BlobContent, ImageSink, ImageSource, Lookup, folder_of};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};
@@ -196,6 +198,18 @@ impl Draft {
         self.shared.claims.values().sum()
     }
 
+    /// Reads everything that was written, past what the system remembers of it, and refuses a disk that kept other bytes.
+    pub fn read_back(&self, threads: usize, progress: &dyn Progress) -> Result<(), BundleError> {
+        for piece in self.shared.bytes.pieces() {
+            let file = piece.file()?;
+            file.sync_all().and_then(|()| forget(file)).map_err(BundleError::io("read back", &piece.path))?;
+        }
+        if verify_bytes(&self.shared.bytes, threads, progress)?.findings.is_empty() {
+            return Ok(());
+        }
+        Err(BundleError::BadMedium { folder: folder_of(&self.shared.output.path).to_owned() })
+    }
+
     /// Makes the bundle appear under its name: sync, checksums, renames, sync of the folder.
     pub fn seal(self, existing: ExistingOutput, progress: &dyn Progress) -> Result<Sealed, BundleError> {
         let Self { shared, sum, .. } = self;
@@ -207,9 +221,10 @@ impl Draft {
         for piece in shared.bytes.pieces() {
             piece.file()?.sync_all().map_err(BundleError::io("write to the disk", &piece.path))?;
         }
-        let digests = sum.finish()?;
+        let sums = sum.finish()?;
         check_output(&shared.output, existing)?;
-        let (output, bytes) = (&shared.output, &shared.bytes);
+        let (output, bytes, digests) = (&shared.output, &shared.bytes, sums.files);
+        name_pieces(output, PieceList::new(&shared.layout, sums.pieces), existing)?;
         let mut sealed = Sealed { path: output.path.clone(), size: bytes.length(), sha256: None, volumes: vec![] };
         if output.form == Form::OneFile {
             name_file(output, &digests[0], existing)?;

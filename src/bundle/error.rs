@@ -141,6 +141,9 @@ pub enum BundleError {
         /// The folder on it.
         folder: PathBuf,
     },
+    /// A bundle whose list of contents cannot be read, where no copy has it either.
+    #[error("what belongs into `{}` is not known: its `octobundle.json` is damaged, and nothing given with it has it", .0.display())]
+    HeadLost(PathBuf),
     /// Sealing was asked for too early.
     #[error("{0} layers are not complete yet")]
     Incomplete(usize),
@@ -188,6 +191,7 @@ impl Explain for BundleError {
                 ErrorClass::NotFound
             }
             Self::Damaged { .. }
+            | Self::HeadLost(_)
             | Self::Unfinished(_)
             | Self::Volumes { .. }
             | Self::Description { .. }
@@ -230,6 +234,9 @@ impl Explain for BundleError {
             Self::Unfinished(_) => Some("run the same `octobundle pull` again: it continues".into()),
             Self::Damaged { path, .. } => {
                 Some(format!("see all that is wrong with `octobundle verify {}`, then copy it again", typed(path)))
+            }
+            Self::HeadLost(path) => {
+                Some(format!("give another copy of the same bundle: `octobundle repair {} --from COPY`", typed(path)))
             }
             Self::Volumes { faults, .. } => Some(help_with(faults)),
             Self::Description { .. } | Self::OtherDescription { .. } => {

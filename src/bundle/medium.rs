@@ -1,7 +1,6 @@
 //! Puts a bundle onto a medium that is carried away: what is said to be there was read back from there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,10 +10,11 @@ use crate::bundle::description::{BEGINNING, DescribedVolume, Description, descri
 use crate::bundle::error::BundleError;
 use crate::bundle::form::Form;
 use crate::bundle::open::Bundle;
-use crate::bundle::plain_file::{self, beside};
+use crate::bundle::pieces::{PieceList, PieceSums, pieces_path};
+use crate::bundle::plain_file::{self, beside, forget, is_at};
 use crate::bundle::space::reserve;
 use crate::bundle::verify::verify_bytes;
-use crate::content::{folder_of, read_exact_at, write_all_at};
+use crate::content::{folder_of, open_direct, read_exact_at, write_all_at};
 use crate::oci::{Digest, Hasher};
 use crate::progress::{Arrival, Event, Phase, Progress};
 
@@ -43,11 +43,22 @@ struct Target {
     partial: PathBuf,
 }
 
+/// How far what was read back is known to come from the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadBack {
+    /// The system was passed by: every byte came from the medium.
+    Direct,
+    /// The system was asked to forget what it remembers, which it need not have done.
+    Forgotten,
+}
+
 /// A bundle that is on a medium, whole and read back, under partial names yet.
 pub struct OnMedium {
     folder: PathBuf,
     targets: Vec<Target>,
     files: Vec<CopiedFile>,
+    pieces: Option<PieceList>,
+    read_back: ReadBack,
     // They hold the locks.
     _open: Vec<File>,
 }
@@ -74,16 +85,28 @@ impl OnMedium {
         progress.report(Event::Planned { images: bundle.lock().images.len(), blobs: 1, bytes: total });
         progress.report(Event::Phase(Phase::Copying));
         progress.report(Event::BlobStarted { digest: id, size: total, image: name.to_owned() });
-        let mut files = Vec::new();
+        let (mut files, mut pieces) = (Vec::new(), PieceSums::of(total));
         for (target, file) in targets.iter().zip(&open) {
             let tell = |at: u64| progress.report(Event::BlobAt { digest: id, position: target.range.start + at });
-            let digest = write(bundle.bytes(), target, file, &tell)?;
+            let digest = write(bundle.bytes(), target, file, &mut pieces, &tell)?;
             let size = target.range.end - target.range.start;
             files.push(CopiedFile { name: target.name.clone(), size, digest });
         }
         progress.report(Event::BlobDone { digest: id, size: total, arrival: Arrival::Moved });
-        read_back(bundle, &targets, &open, threads, progress)?;
-        Ok(Self { folder: folder.to_owned(), targets, files, _open: open })
+        let read_back = read_back(bundle, &targets, &open, threads, progress)?;
+        let pieces = PieceList::new(bundle.layout(), pieces.map(PieceSums::finish));
+        Ok(Self { folder: folder.to_owned(), targets, files, pieces, read_back, _open: open })
+    }
+
+    /// How it was read back.
+    pub fn read_back(&self) -> ReadBack {
+        self.read_back
+    }
+
+    /// The list of its pieces, with its name; none for a bundle of one piece.
+    pub fn pieces(&self, name: &str) -> Option<(String, String)> {
+        let file = pieces_path(Path::new(name)).to_string_lossy().into_owned();
+        self.pieces.as_ref().map(|pieces| (file, pieces.to_text()))
     }
 
     /// What describes the volumes, with its name; none if the bundle is one file there.
@@ -148,6 +171,16 @@ fn joined(targets: &[Target], files: &[File]) -> Result<BundleBytes, BundleError
     Ok(BundleBytes::joined(targets[0].partial.clone(), pieces, targets.len() > 1))
 }
 
+/// The same, read past the system; none where a file system cannot do that.
+fn joined_directly(targets: &[Target], files: &[File]) -> Option<BundleBytes> {
+    let piece = |(target, file): (&Target, &File)| {
+        let direct = open_direct(&target.partial).filter(|_| is_at(file, &target.partial))?;
+        Some(Piece::direct(target.partial.clone(), direct.into(), target.range.end - target.range.start))
+    };
+    let pieces = targets.iter().zip(files).map(piece).collect::<Option<Vec<_>>>()?;
+    Some(BundleBytes::joined(targets[0].partial.clone(), pieces, targets.len() > 1))
+}
+
 fn open_partial(path: &Path) -> Result<File, BundleError> {
     let mut options = OpenOptions::new();
     let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), "write", path)?;
@@ -159,7 +192,13 @@ fn open_partial(path: &Path) -> Result<File, BundleError> {
 }
 
 /// Writes what is not there yet and gives the digest of all of it. `tell` hears how much the medium has.
-fn write(from: &BundleBytes, target: &Target, file: &File, tell: &dyn Fn(u64)) -> Result<Digest, BundleError> {
+fn write(
+    from: &BundleBytes,
+    target: &Target,
+    file: &File,
+    pieces: &mut Option<PieceSums>,
+    tell: &dyn Fn(u64),
+) -> Result<Digest, BundleError> {
     let size = target.range.end - target.range.start;
     let mut hasher = Hasher::new();
     let mut comparing = true;
@@ -173,6 +212,9 @@ fn write(from: &BundleBytes, target: &Target, file: &File, tell: &dyn Fn(u64)) -
             write_all_at(file, &chunk, at).map_err(BundleError::io("write", &target.partial))?;
         }
         hasher.update(&chunk);
+        if let Some(pieces) = pieces {
+            pieces.update(&chunk);
+        }
         if hasher.length() - synced >= SYNC_EVERY || hasher.length() == size {
             file.sync_data().map_err(BundleError::io("write", &target.partial))?;
             synced = hasher.length();
@@ -189,21 +231,24 @@ fn holds(file: &File, chunk: &[u8], at: u64) -> bool {
     read_exact_at(file, &mut found, at).is_ok() && found == chunk
 }
 
-/// Reads the whole bundle from the medium, after the system was told to forget what it remembers of it.
+/// Reads the whole bundle from the medium: past the system where that can be, else after it was told to forget.
 fn read_back(
     bundle: &Bundle,
     targets: &[Target],
     files: &[File],
     threads: usize,
     progress: &dyn Progress,
-) -> Result<(), BundleError> {
+) -> Result<ReadBack, BundleError> {
     for (target, file) in targets.iter().zip(files) {
         forget(file).map_err(BundleError::io("read back", &target.partial))?;
     }
-    let copy = joined(targets, files)?;
+    let (copy, how) = match joined_directly(targets, files) {
+        Some(copy) => (copy, ReadBack::Direct),
+        None => (joined(targets, files)?, ReadBack::Forgotten),
+    };
     let verdict = verify_bytes(&copy, threads, progress)?;
     if verdict.findings.is_empty() && verdict.checksums.as_ref() == Some(bundle.checksums()) {
-        return Ok(());
+        return Ok(how);
     }
     // Either the source was damaged, or the medium keeps other bytes than it was given. Both are begun anew.
     for target in targets {
@@ -214,15 +259,4 @@ fn read_back(
         return Err(BundleError::BadMedium { folder: folder_of(copy.path()).to_owned() });
     }
     Err(bundle.bytes().damaged(format!("{} things are wrong with it", source.findings.len())))
-}
-
-/// Drops what the system remembers of a file that is on the disk, so that reading it asks the disk.
-#[cfg(target_os = "linux")]
-fn forget(file: &File) -> io::Result<()> {
-    Ok(rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed)?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forget(_: &File) -> io::Result<()> {
-    Ok(())
 }

@@ -18,6 +18,7 @@ use crate::bundle::error::BundleError;
 use crate::bundle::form::{BundleOutput, Form, OtherForm};
 use crate::bundle::journal::{Began, Journal};
 use crate::bundle::layout::Layout;
+use crate::bundle::pieces::{PieceList, pieces_path};
 use crate::bundle::plain_file::beside;
 use crate::content::{Readers, folder_of, write_whole_by};
 use crate::oci::Digest;
@@ -123,6 +124,19 @@ pub(crate) fn take_back(output: &BundleOutput) -> Result<(), BundleError> {
         }
     }
     Ok(())
+}
+
+/// Puts the list of pieces beside the bundle that is about to get its name. A bundle of one piece has none.
+pub(crate) fn name_pieces(
+    output: &BundleOutput,
+    list: Option<PieceList>,
+    existing: ExistingOutput,
+) -> Result<(), BundleError> {
+    match (list, existing) {
+        (Some(list), _) => write_small(&output.path, &pieces_path(&output.path), list.to_text().as_bytes()),
+        (None, ExistingOutput::Replace) => remove(&pieces_path(&output.path)),
+        (None, ExistingOutput::Refuse) => Ok(()),
+    }
 }
 
 /// Gives one file its name, with its checksum beside it.

@@ -1,6 +1,7 @@
 //! An opened bundle: its lock is read and agrees with everything that stands before the blobs; blobs are only located.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use bytes::{Bytes, BytesMut};
@@ -8,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::header::{BLOCK, padding};
-use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, Member, MemberPath, parse_octobundle};
+use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, MemberPath, parse_octobundle};
 use crate::bundle::place::BundlePlace;
 use crate::bundle::plain_file;
 use crate::bundle::verify::{Verdict, verify_bytes};
@@ -144,39 +145,40 @@ impl ImageSource for Bundle {
     }
 
     async fn blob(&self, _: &Repository, blob: &Descriptor, from: u64) -> Result<Unverified, Failure> {
-        let member = self.layout.blob(&blob.digest).ok_or(BundleError::Unknown(blob.digest))?.clone();
-        let bytes = self.opened.clone();
-        let (give, take) = tokio::sync::mpsc::channel(AHEAD);
-        tokio::task::spawn_blocking(move || {
-            for chunk in chunks(&bytes, &member, from) {
-                // Whoever read has gone: there is nobody to tell.
-                if give.blocking_send(chunk.map_err(Failure::from)).is_err() {
-                    break;
-                }
-            }
-        });
-        Ok(Unverified::new(futures_util::stream::unfold(take, |mut take| async {
-            let chunk = take.recv().await?;
-            Some((chunk, take))
-        })))
+        let member = self.layout.blob(&blob.digest).ok_or(BundleError::Unknown(blob.digest))?;
+        Ok(stream(&self.opened, member.start() + from.min(member.size)..member.end()))
     }
 }
 
-/// A member's content from an offset on, in pieces; it ends after the first error.
-fn chunks<'a>(
-    opened: &'a BundleBytes,
-    member: &'a Member,
-    from: u64,
-) -> impl Iterator<Item = Result<Bytes, BundleError>> + 'a {
-    let mut at = from.min(member.size);
+/// A range of a bundle, read ahead of whoever takes it. Not to be used outside of a runtime.
+pub(crate) fn stream(bytes: &BundleBytes, range: Range<u64>) -> Unverified {
+    let bytes = bytes.clone();
+    let (give, take) = tokio::sync::mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || {
+        for chunk in chunks(&bytes, range) {
+            // Whoever read has gone: there is nobody to tell.
+            if give.blocking_send(chunk.map_err(Failure::from)).is_err() {
+                break;
+            }
+        }
+    });
+    Unverified::new(futures_util::stream::unfold(take, |mut take| async {
+        let chunk = take.recv().await?;
+        Some((chunk, take))
+    }))
+}
+
+/// A range in pieces; it ends after the first error.
+fn chunks(opened: &BundleBytes, range: Range<u64>) -> impl Iterator<Item = Result<Bytes, BundleError>> + '_ {
+    let mut at = range.start;
     std::iter::from_fn(move || {
-        let length = usize::try_from(member.size - at).unwrap_or(CHUNK).min(CHUNK);
+        let length = usize::try_from(range.end - at).unwrap_or(CHUNK).min(CHUNK);
         if length == 0 {
             return None;
         }
         let mut bytes = BytesMut::zeroed(length);
-        let read = opened.read_exact_at(&mut bytes, member.start() + at);
-        at = if read.is_ok() { at + length as u64 } else { member.size };
+        let read = opened.read_exact_at(&mut bytes, at);
+        at = if read.is_ok() { at + length as u64 } else { range.end };
         Some(read.map(|()| bytes.freeze()))
     })
 }
@@ -187,6 +189,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::bundle::layout::Member;
     use crate::content::write_all_at;
     use crate::images::{LOCK_SCHEMA, Lock};
 
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn tar_readers_agree_on_the_places_in_a_bundle_with_a_layer_of_9_gib() {
+    fn sec_44_tar_readers_agree_on_the_places_in_a_bundle_with_a_layer_of_9_gib() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("large.tar");
         let layout = Layout::new(lock_with_a_large_layer()).unwrap();

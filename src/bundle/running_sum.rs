@@ -1,4 +1,4 @@
-//! The SHA-256 of the whole file, or of each volume, taken while it is still being written.
+//! The SHA-256 of the whole file, or of each volume, and of each piece, taken while it is still being written.
 //!
 //! A thread follows the writers: it hashes what is complete from the start of the file, and inside the layer it has
 //! reached, what is already there. Nothing is left to read when the last layer ends.
@@ -10,6 +10,7 @@ use std::thread::{self, JoinHandle};
 use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::layout::{Layout, Member};
+use crate::bundle::pieces::PieceSums;
 use crate::oci::{Digest, Hasher};
 
 /// Bytes read at once; also how far behind the writers the thread may be before it wakes.
@@ -98,10 +99,18 @@ impl Marks {
     }
 }
 
+/// What the bytes of a bundle are.
+pub(crate) struct Sums {
+    /// The digest of each file.
+    pub(crate) files: Vec<Digest>,
+    /// The digest of each piece; none if the bundle is one piece.
+    pub(crate) pieces: Option<Vec<Digest>>,
+}
+
 /// The thread that follows.
 pub(crate) struct RunningSum {
     marks: Arc<Marks>,
-    thread: Option<JoinHandle<Result<Option<Vec<Digest>>, BundleError>>>,
+    thread: Option<JoinHandle<Result<Option<Sums>, BundleError>>>,
 }
 
 impl RunningSum {
@@ -114,11 +123,11 @@ impl RunningSum {
         Ok(Self { marks, thread: Some(thread) })
     }
 
-    /// The digest of each file of the bundle; waits for what is left. Every layer must be complete.
-    pub(crate) fn finish(mut self) -> Result<Vec<Digest>, BundleError> {
+    /// The digests of all files and pieces; waits for what is left. Every layer must be complete.
+    pub(crate) fn finish(mut self) -> Result<Sums, BundleError> {
         let thread = self.thread.take().expect("it is taken only here and in drop");
         match thread.join() {
-            Ok(result) => result.map(|digests| digests.expect("it is given up only in drop")),
+            Ok(result) => result.map(|sums| sums.expect("it is given up only in drop")),
             Err(_) => unreachable!("hashing does not panic"),
         }
     }
@@ -152,16 +161,19 @@ struct Taken {
     done: Vec<Digest>,
     /// The file that was reached.
     hasher: Hasher,
+    /// The same bytes by pieces.
+    pieces: Option<PieceSums>,
 }
 
 impl<'a> Follower<'a> {
     fn new(bytes: &'a BundleBytes, marks: &'a Marks) -> Self {
         let ends = bytes.pieces().iter().map(|piece| piece.range().end).collect();
         let buffer = vec![0; usize::try_from(CHUNK).expect("it is small")];
-        Self { bytes, marks, taken: Taken { at: 0, done: Vec::new(), hasher: Hasher::new() }, ends, buffer }
+        let pieces = PieceSums::of(bytes.length());
+        Self { bytes, marks, taken: Taken { at: 0, done: Vec::new(), hasher: Hasher::new(), pieces }, ends, buffer }
     }
 
-    fn run(mut self, layers: &[Member]) -> Result<Option<Vec<Digest>>, BundleError> {
+    fn run(mut self, layers: &[Member]) -> Result<Option<Sums>, BundleError> {
         for (index, layer) in layers.iter().enumerate() {
             self.take_until(layer.start())?;
             if !self.take_layer(index, layer)? {
@@ -169,7 +181,7 @@ impl<'a> Follower<'a> {
             }
         }
         self.take_until(self.bytes.length())?;
-        Ok(Some(self.taken.done))
+        Ok(Some(Sums { files: self.taken.done, pieces: self.taken.pieces.map(PieceSums::finish) }))
     }
 
     /// Hashes a layer's content while it grows; false when the draft was given up.
@@ -201,6 +213,9 @@ impl<'a> Follower<'a> {
             let piece = &mut self.buffer[..usize::try_from(length).expect("a chunk is small")];
             self.bytes.read_exact_at(piece, self.taken.at)?;
             self.taken.hasher.update(piece);
+            if let Some(pieces) = &mut self.taken.pieces {
+                pieces.update(piece);
+            }
             self.taken.at += length;
             if self.taken.at == end {
                 let hasher = std::mem::replace(&mut self.taken.hasher, Hasher::new());

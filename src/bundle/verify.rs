@@ -14,6 +14,7 @@ use crate::bundle::error::BundleError;
 use crate::bundle::header::{BLOCK, TRAILER, padding};
 use crate::bundle::layout::{Layout, MAX_HEAD_MEMBER, Member, MemberPath, parse_octobundle};
 use crate::bundle::place::BundlePlace;
+use crate::bundle::readme::readme;
 use crate::images::{Base, Lock};
 use crate::oci::{Digest, Hasher, ImageRef};
 use crate::progress::{Arrival, Event, Phase, Progress};
@@ -125,7 +126,7 @@ pub(crate) fn verify_bytes(
 }
 
 /// The members before the blobs, as far as they can be found.
-struct Head {
+pub(crate) struct Head {
     members: BTreeMap<MemberPath, (Member, Bytes)>,
     findings: Vec<Finding>,
     /// Where the first blob's header should be.
@@ -134,7 +135,7 @@ struct Head {
 
 impl Head {
     /// Reads member by member; where a header is damaged, the next one that is whole is looked for.
-    fn read(opened: &BundleBytes) -> Result<Self, BundleError> {
+    pub(crate) fn read(opened: &BundleBytes) -> Result<Self, BundleError> {
         let mut head = Self { members: BTreeMap::new(), findings: Vec::new(), end: 0 };
         for path in MemberPath::HEAD {
             let Some((at, size)) = find_header(opened, path, head.end)? else {
@@ -188,6 +189,25 @@ impl Head {
         let path = MemberPath::Octobundle;
         let vouched = self.members.get(&path).is_some_and(|(_, bytes)| lists(&sums, &Digest::of(bytes), path));
         (layout.filter(|_| vouched), findings)
+    }
+
+    /// The layout that this head was written for, though parts of it may be damaged. What its lock implies has to be
+    /// confirmed: by the id that is known of the bundle, by the checksums, or by everything else that follows from it.
+    pub(crate) fn salvaged(&self, known: Option<&Digest>) -> Option<Layout> {
+        let found = |path| self.members.get(&path).map(|(_, bytes)| bytes);
+        let contents = parse_octobundle(found(MemberPath::Octobundle)?).ok()?;
+        let own = Bytes::from(readme(&contents));
+        let follows = [MemberPath::Index, MemberPath::DockerManifest];
+        let confirmed = |layout: &Layout| {
+            let same = |path| found(path) == Some(layout.head(path));
+            let rest =
+                follows.into_iter().all(same) && same(MemberPath::Readme) && *layout.head(MemberPath::Readme) == own;
+            known == Some(&layout.id()) || same(MemberPath::Checksums) || rest
+        };
+        let readmes = [found(MemberPath::Readme).cloned(), Some(own.clone())];
+        let layouts =
+            readmes.into_iter().flatten().filter_map(|readme| Layout::with_readme(contents.clone(), readme).ok());
+        layouts.into_iter().find(confirmed)
     }
 
     fn layout(&self, findings: &mut Vec<Finding>) -> Option<Layout> {

@@ -42,6 +42,31 @@ impl BundleBytes {
     }
 }
 
+impl BundleBytes {
+    /// Opens what there is of a bundle, however little: one file, or volumes in their places. Where a volume lacks or
+    /// ends early, reading fails; what is in the others is for whoever reads to compare.
+    pub(crate) fn salvage(place: &BundlePlace) -> Result<Self, BundleError> {
+        let set = match locate(place)? {
+            Located::File(path) => return Self::of_file(&path),
+            Located::Set(set) => set,
+        };
+        let slots = match &set.description {
+            Some((_, description)) => described_slots(&set, description)?,
+            None => structural_slots(&set)?,
+        };
+        let pieces = slots.into_iter().filter_map(|slot| slot.into_found().transpose()).collect::<Result<_, _>>()?;
+        Ok(Self::joined(set.shown, pieces, true))
+    }
+
+    /// The bundle that the description beside its volumes speaks of; none where there is none.
+    pub(crate) fn described_id(place: &BundlePlace) -> Option<Digest> {
+        match locate(place) {
+            Ok(Located::Set(VolumeSet { description: Some((_, description)), .. })) => Some(description.bundle),
+            _ => None,
+        }
+    }
+}
+
 /// What is wrong with volumes of which more may be to come.
 fn unfinished_or(error: BundleError, set: &VolumeSet) -> BundleError {
     // A journal tells that a pull into this name has not ended.
@@ -85,6 +110,26 @@ struct Slot {
     problem: Option<VolumeProblem>,
 }
 
+impl Slot {
+    /// The file that stands in its place, be it right or not; none where a volume is one too many.
+    fn into_found(self) -> Result<Option<Piece>, BundleError> {
+        let path = match self.problem {
+            None | Some(VolumeProblem::Missing | VolumeProblem::Misnamed { .. } | VolumeProblem::Exchanged { .. }) => {
+                return Ok(Some(self.piece));
+            }
+            Some(VolumeProblem::Extra { .. }) => return Ok(None),
+            Some(
+                VolumeProblem::Short { path, .. }
+                | VolumeProblem::Long { path, .. }
+                | VolumeProblem::Foreign { path }
+                | VolumeProblem::Stale { path, .. }
+                | VolumeProblem::OfAnother { path, .. },
+            ) => path,
+        };
+        Ok(Some(Piece::open(&path)?.of_length(self.piece.length)))
+    }
+}
+
 /// The pieces of all slots, or everything that is wrong with them and the images that it hurts.
 fn finish(set: &VolumeSet, slots: Vec<Slot>) -> Result<BundleBytes, BundleError> {
     let pieces = slots.iter().map(|slot| slot.piece.clone()).collect();
@@ -112,11 +157,7 @@ fn refusal(set: &VolumeSet, faults: &[VolumeFault]) -> BundleError {
 
 /// Puts together what a description lists.
 fn by_description(set: &VolumeSet, path: &Path, description: &Description) -> Result<BundleBytes, BundleError> {
-    let mut slots = Vec::new();
-    for volume in &description.volumes {
-        slots.push(described_slot(set, description, volume)?);
-    }
-    let bytes = finish(set, slots)?;
+    let bytes = finish(set, described_slots(set, description)?)?;
     match read_layout(&bytes) {
         Ok(layout) if layout.id() != description.bundle => Err(other_description(path, description, &layout)),
         Ok(layout) if layout.total() != description.bytes => {
@@ -127,6 +168,10 @@ fn by_description(set: &VolumeSet, path: &Path, description: &Description) -> Re
         // A head that cannot be read is told by whoever needs it.
         _ => Ok(bytes),
     }
+}
+
+fn described_slots(set: &VolumeSet, description: &Description) -> Result<Vec<Slot>, BundleError> {
+    description.volumes.iter().map(|volume| described_slot(set, description, volume)).collect()
 }
 
 fn described_slot(set: &VolumeSet, description: &Description, volume: &DescribedVolume) -> Result<Slot, BundleError> {
@@ -198,6 +243,10 @@ fn stranger(path: &Path, bytes: &BundleBytes, description: &Description) -> Volu
 
 /// Puts volumes together by their names and by what the lock in them implies.
 fn by_structure(set: &VolumeSet) -> Result<BundleBytes, BundleError> {
+    finish(set, structural_slots(set)?)
+}
+
+fn structural_slots(set: &VolumeSet) -> Result<Vec<Slot>, BundleError> {
     let base = set.shown.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut numbered: BTreeMap<usize, Vec<&Candidate>> = BTreeMap::new();
     for file in &set.files {
@@ -218,7 +267,7 @@ fn by_structure(set: &VolumeSet) -> Result<BundleBytes, BundleError> {
     let sketch = BundleBytes::joined(set.shown.clone(), slots.iter().map(|slot| slot.piece.clone()).collect(), true);
     let Ok(layout) = read_layout(&sketch) else {
         // What is wrong in the head is for `verify` to say, unless a volume is missing.
-        return finish(set, slots);
+        return Ok(slots);
     };
     // Volumes so short that their names could not count them are no cut of it: the first one says how long they are.
     let first = sketch.pieces()[0].length.max(1);
@@ -240,7 +289,7 @@ fn by_structure(set: &VolumeSet) -> Result<BundleBytes, BundleError> {
         slots.push(extra(named(*number), files[0], count));
     }
     tell_apart(set, &layout, size, &mut slots)?;
-    finish(set, slots)
+    Ok(slots)
 }
 
 /// The length that all volumes but the last one have: the most frequent one, and the first volume's among equals.

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use octobundle::bundle::Form;
-use octobundle::failure::{ErrorClass, Failure};
+use octobundle::bundle::{Form, ReadBack};
+use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::wording::size;
 use octobundle::workflow::{self, CopyRequest};
 use serde::Serialize;
@@ -22,7 +22,7 @@ Examples:
 
 Progress counts what the medium has, not what waits in memory. The copy is read back before it gets its name. A copy that
 was stopped is continued by the same command. Beside the bundle come its signatures, README.txt, verify.sh, verify.ps1,
-load.sh, and SHA256SUMS of everything.")]
+load.sh, report.html, and SHA256SUMS of everything.")]
 pub(crate) struct Args {
     /// The bundle: NAME.tar, a volume of it, or a folder that holds it
     bundle: PathBuf,
@@ -43,6 +43,7 @@ pub(crate) struct Args {
 struct Report {
     folder: String,
     bytes: u64,
+    read_back: &'static str,
     files: Vec<FileReport>,
 }
 
@@ -89,9 +90,20 @@ impl Args {
         let report = Report {
             folder: self.folder.display().to_string(),
             bytes: copied.bytes,
+            read_back: match copied.read_back {
+                ReadBack::Direct => "direct",
+                ReadBack::Forgotten => "forgotten",
+            },
             files: copied.files.into_iter().map(file).collect(),
         };
         context.output.result("copy", report, &text)?;
+        if copied.read_back == ReadBack::Forgotten {
+            context.output.note(&format!(
+                "the system may have answered from its memory: to be sure of the medium itself, put it in again and run \
+                 `octobundle verify {}`\n",
+                typed(&self.folder)
+            ));
+        }
         Ok(Outcome::Done)
     }
 }

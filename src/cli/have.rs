@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use octobundle::content::{Readers, write_whole};
 use octobundle::failure::{ErrorClass, Failure, typed};
+use octobundle::plan::Target;
 use octobundle::wording::size;
-use octobundle::workflow::{self, HaveReport, HaveRequest};
+use octobundle::workflow::{self, Asked, HaveReport, HaveRequest};
 use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
 use crate::cli::exit::Outcome;
+use crate::cli::input::usage;
 use crate::cli::push::TargetArgs;
 use crate::cli::registry_args::{RegistryArgs, TransferArgs};
 use crate::cli::side::locked_set;
@@ -18,15 +20,20 @@ use crate::cli::side::locked_set;
 /// Write down what a registry has of some bundles, so that the next pull can leave it out.
 #[derive(clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  octobundle have --registry reg.corp:5000/tools -o have.json
   octobundle have octoperf.tar --registry reg.corp:5000/tools -o have.json
   octobundle pull octoperf-9.2.0 --since have.json -o update.tar   # on the connected side
 
-The file holds names, digests and sizes, and nothing secret.")]
+Without a bundle or lock it asks for everything that has a tag: in the repositories that are named, or in all below the
+registry's path, where the registry lists them. The file holds names, digests and sizes, and nothing secret.")]
 pub(crate) struct Args {
     /// Bundles or locks whose layers are asked for
-    #[arg(required = true, value_name = "SET")]
+    #[arg(value_name = "SET", conflicts_with = "repositories")]
     sets: Vec<PathBuf>,
+    /// Ask for everything that has a tag in this repository below the registry's path; may be given several times
+    #[arg(long = "repository", value_name = "NAME")]
+    repositories: Vec<String>,
     #[command(flatten)]
     target: TargetArgs,
     /// The file to write
@@ -61,8 +68,8 @@ impl Args {
         let access = Access::new(&self.registry, Some(&self.transfer), None, &context.environment)?;
         let target = self.target.parse()?;
         let job = Job { named: Some(target.registry().clone()), ..Job::default() };
-        let sets = self.sets.iter().map(|path| locked_set(path)).collect::<Result<_, _>>()?;
-        let request = HaveRequest { sets, target, jobs: access.jobs.value.get(), now: now() };
+        let asked = self.asked(&target)?;
+        let request = HaveRequest { asked, target, jobs: access.jobs.value.get(), now: now() };
         let registry = access.registry(context, &job)?;
         let report = workflow::have(&request, &registry).await?;
         let failed = |error| {
@@ -76,6 +83,22 @@ impl Args {
             format!("next, on the connected side: octobundle pull RELEASE --since {} -o FILE\n", typed(&self.output));
         context.output.note(&next);
         Ok(Outcome::Done)
+    }
+
+    fn asked(&self, target: &Target) -> Result<Asked, Failure> {
+        if !self.sets.is_empty() {
+            return Ok(Asked::Sets(self.sets.iter().map(|path| locked_set(path)).collect::<Result<_, _>>()?));
+        }
+        if self.repositories.is_empty() {
+            return Ok(Asked::Everything);
+        }
+        let named = self.repositories.iter().map(|name| {
+            let place = format!("{target}/{name}").parse();
+            place.map_err(|error| {
+                usage(format!("`{name}` is no repository: {error}"), "write it as in `octoperf/jmeter`")
+            })
+        });
+        Ok(Asked::Repositories(named.collect::<Result<_, _>>()?))
     }
 
     fn report(&self, report: &HaveReport) -> Report {

@@ -8,7 +8,6 @@ mod config;
 mod config_file;
 mod copy;
 mod cut;
-mod delta;
 mod diff;
 mod doctor;
 mod doctor_agent;
@@ -33,6 +32,7 @@ mod reach;
 mod registry_args;
 mod releases;
 mod render;
+mod repair;
 mod report;
 mod resolve;
 mod scan;
@@ -137,6 +137,8 @@ enum Command {
     Split(cut::SplitArgs),
     /// Write the volumes of a bundle as one file
     Join(cut::JoinArgs),
+    /// Make a damaged bundle sound again, with what another place has of it
+    Repair(repair::Args),
     /// Sign a bundle
     Sign(sign::Args),
     /// Make keys that sign bundles
@@ -208,7 +210,10 @@ pub(crate) fn main() -> ExitCode {
     let output = Output::new(global.json, global.quiet);
     let display = Arc::new(Display::new(global.progress, global.quiet, global.verbose > 0));
     let context = Context { output, environment: Environment::read(), display: display.clone() };
-    let continues = matches!(cli.command, Command::Pull(_) | Command::Split(_) | Command::Join(_) | Command::Push(_));
+    let continues = matches!(
+        cli.command,
+        Command::Pull(_) | Command::Split(_) | Command::Join(_) | Command::Repair(_) | Command::Push(_)
+    );
     let outcome = run(cli.command, context);
     display.finish();
     output.end(outcome, continues)
@@ -297,6 +302,7 @@ async fn dispatch(command: Command, context: Context) -> Result<Outcome, Failure
         Command::Verify(args) => args.run(&context).await,
         Command::Split(args) => args.run(&context).await,
         Command::Join(args) => args.run(&context).await,
+        Command::Repair(args) => args.run(&context).await,
         Command::Sign(args) => args.run(&context),
         Command::Key(args) => args.run(&context),
         Command::Copy(args) => args.run(&context),

@@ -13,12 +13,12 @@ use crate::cli::Context;
 use crate::cli::access::{Access, Job};
 use crate::cli::amounts::Volume;
 use crate::cli::cut::{VolumeReport, sealed_text, volumes};
-use crate::cli::delta::DeltaReport;
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock, threads, usage};
 use crate::cli::output::ImageFailureReport;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
 use crate::cli::side::held;
+use octobundle::report::DeltaFacts;
 use octobundle::wording::size;
 
 /// Fetch a release into one file.
@@ -72,7 +72,7 @@ struct Report {
     release: String,
     images: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<DeltaReport>,
+    delta: Option<DeltaFacts>,
     bundle_bytes: u64,
     fetched_bytes: u64,
     reused_bytes: u64,
@@ -150,7 +150,7 @@ impl Args {
             output: self.output.display().to_string(),
             release: report.lock.release.clone(),
             images: report.lock.images.len(),
-            delta: report.base.as_ref().map(|base| DeltaReport::new(base, &report.lock)),
+            delta: report.base.as_ref().map(|base| DeltaFacts::new(base, &report.lock)),
             bundle_bytes: report.bundle_bytes,
             fetched_bytes: report.fetched_bytes,
             reused_bytes: report.reused_bytes,
@@ -165,7 +165,7 @@ impl Args {
         let (whole, fetched, reused) =
             (size(report.bundle_bytes), size(report.fetched_bytes), size(report.reused_bytes));
         let release = &report.lock.release;
-        let delta = report.base.as_ref().map(|base| DeltaReport::new(base, &report.lock).line());
+        let delta = report.base.as_ref().map(|base| DeltaFacts::new(base, &report.lock).line());
         let delta = delta.map_or_else(String::new, |line| format!("  {line}\n"));
         match &report.sealed {
             Some(sealed) => format!(

@@ -17,6 +17,7 @@ use crate::cli::document::DocumentArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::{read_limited, read_lock, threads, usage};
 use crate::cli::push::target;
+use crate::cli::trust_args::TrustArgs;
 use crate::cli::verify::FindingReport;
 
 /// A record with a million files is some 200 MiB.
@@ -30,6 +31,7 @@ Examples:
   octobundle report octoperf.tar --verify --registry reg.corp:5000/tools --since last-month.lock -o report.html
   octobundle report octoperf.tar -o report.csv
   octobundle report octoperf.tar
+  octobundle report octoperf.tar --verify --trust anna.pub -o report.html
 
 The same bundle and flags give the same bytes; only `--dated` brings in the clock.")]
 pub(crate) struct Args {
@@ -55,6 +57,8 @@ pub(crate) struct Args {
     /// Keep the source's host as a part of the path
     #[arg(long, requires = "registry")]
     keep_host: bool,
+    #[command(flatten)]
+    trust: TrustArgs,
     /// Write the date into it: that of `SOURCE_DATE_EPOCH`, or else now
     #[arg(long)]
     dated: bool,
@@ -75,16 +79,19 @@ impl Args {
         self.document.check()?;
         let request = ReportRequest {
             private: self.registry.as_deref().map(|text| target(text, self.keep_host)).transpose()?,
+            shown: None,
             since: self.since.as_deref().map(earlier_lock).transpose()?,
             verification: self.verification(context)?,
+            trust: self.trust.settings(context, None)?,
             scan: self.scan.as_deref().map(scan_record).transpose()?,
             dated: self.dated.then(|| context.environment.date()).transpose()?,
         };
-        let report = workflow::report(&Bundle::open(self.bundle.place())?, &request)?;
+        let report = workflow::report(&Bundle::open(self.bundle.place())?, &request, &*context.progress())?;
         self.give(context, &report, form)?;
-        Ok(match report.verification {
-            Verification::Damaged { .. } => Outcome::Ended(ErrorClass::Integrity),
-            Verification::NotChecked | Verification::Sound { .. } => Outcome::Done,
+        Ok(match (&report.verification, report.trust.state) {
+            (Verification::Damaged { .. }, _) => Outcome::Ended(ErrorClass::Integrity),
+            (_, "untrusted" | "older") => Outcome::Ended(ErrorClass::Trust),
+            (Verification::NotChecked | Verification::Sound { .. }, _) => Outcome::Done,
         })
     }
 

@@ -13,10 +13,10 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
-use crate::cli::delta::DeltaReport;
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock_text, usage};
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
+use octobundle::report::DeltaFacts;
 use octobundle::wording::size;
 
 /// Show what would be pulled: digests, platforms, sizes.
@@ -42,7 +42,7 @@ pub(crate) struct LockReport<'a> {
     release: &'a str,
     title: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<DeltaReport>,
+    delta: Option<DeltaFacts>,
     bundle_bytes: u64,
     layer_bytes: u64,
     layers: usize,
@@ -63,7 +63,7 @@ impl<'a> LockReport<'a> {
         Self {
             release: &lock.release,
             title: &lock.title,
-            delta: layout.base().map(|base| DeltaReport::new(base, lock)),
+            delta: layout.base().map(|base| DeltaFacts::new(base, lock)),
             bundle_bytes: layout.total(),
             layer_bytes: layers.values().map(|layer| layer.size).sum(),
             layers: layers.len(),

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::trust::{MAX_KEY_BYTES, MAX_POLICY_BYTES, Policy, PublicKey, SignatureFault, Signer};
 use octobundle::workflow::{Trust, TrustSettings};
-use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::config_file;
@@ -151,52 +150,7 @@ pub(crate) fn whole(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// One who signed, as JSON.
-#[derive(Serialize)]
-pub(crate) struct SignerReport {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    key: String,
-    trusted_comment: String,
-}
-
-/// A signature that does not count, as JSON.
-#[derive(Serialize)]
-pub(crate) struct RefusedReport {
-    file: String,
-    message: String,
-}
-
-/// What is known of the signatures, as JSON.
-#[derive(Serialize)]
-pub(crate) struct TrustReport {
-    state: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    signers: Vec<SignerReport>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    refused: Vec<RefusedReport>,
-}
-
-impl From<&Trust> for TrustReport {
-    fn from(trust: &Trust) -> Self {
-        let signer = |signer: &Signer| SignerReport {
-            name: signer.name.clone(),
-            key: signer.key.to_string(),
-            trusted_comment: signer.statement.text.clone(),
-        };
-        let (state, signers, refused) = match trust {
-            Trust::Unchecked => ("unchecked", &[][..], &[][..]),
-            Trust::Trusted { signers, refused } => ("trusted", &signers[..], &refused[..]),
-            Trust::Untrusted(judgement) => ("untrusted", &judgement.signers[..], &judgement.refused[..]),
-            Trust::Older { signers, .. } => ("older", &signers[..], &[][..]),
-        };
-        let refused =
-            refused.iter().map(|(file, fault)| RefusedReport { file: file.clone(), message: fault.to_string() });
-        Self { state, signers: signers.iter().map(signer).collect(), refused: refused.collect() }
-    }
-}
-
-/// The same for people: one line a signature, and what follows.
+/// What is known of the signatures, for people: one line a signature, and what follows.
 pub(crate) fn words(trust: &Trust) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::bundle_args::{BaseArgs, BundleArgs};
-use crate::cli::delta::DeltaReport;
 use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
-use crate::cli::trust_args::{TrustArgs, TrustReport, words as words_of_trust};
+use crate::cli::trust_args::{TrustArgs, words as words_of_trust};
+use octobundle::report::{DeltaFacts, TrustFacts};
 use octobundle::wording::size;
 
 /// Read a bundle and report everything that is wrong with it.
@@ -43,7 +43,7 @@ struct Report {
     release: Option<String>,
     images: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<DeltaReport>,
+    delta: Option<DeltaFacts>,
     /// With `--base` alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     whole: Option<bool>,
@@ -51,7 +51,7 @@ struct Report {
     lacking: Option<Vec<AbsentReport>>,
     findings: Vec<FindingReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    trust: Option<TrustReport>,
+    trust: Option<TrustFacts>,
 }
 
 #[derive(Serialize)]
@@ -98,11 +98,11 @@ impl Args {
             bytes: verdict.bytes,
             release: verdict.lock.as_ref().map(|lock| lock.release.clone()),
             images: verdict.lock.as_ref().map_or(0, |lock| lock.images.len()),
-            delta: delta.map(|(base, lock)| DeltaReport::new(base, lock)),
+            delta: delta.map(|(base, lock)| DeltaFacts::new(base, lock)),
             whole: lacking.as_ref().map(Vec::is_empty),
             lacking: lacking.as_ref().map(|lacking| lacking.iter().map(AbsentReport::from).collect()),
             findings: verdict.findings.iter().map(|finding| FindingReport::new(finding, &verdict)).collect(),
-            trust: trust.as_ref().map(TrustReport::from),
+            trust: trust.as_ref().map(TrustFacts::from),
         };
         let text = text(&place, &verdict, &report) + &trust.as_ref().map(words_of_trust).unwrap_or_default();
         context.output.result("verify", report, &text)?;
@@ -140,12 +140,18 @@ fn text(place: &BundlePlace, verdict: &Verdict, report: &Report) -> String {
             writeln!(text, "  hurts: {}", finding.images.join(", ")).expect("a String takes any text");
         }
     }
-    text += "\nDo not use this file. Copy it again from where it was made, or pull it again.\n";
+    writeln!(
+        text,
+        "\nDo not use this file. Copy it again from where it was made, pull it again, or repair it with what another \
+         place has:\n  octobundle repair {} --from OTHER",
+        place.typed()
+    )
+    .expect("a String takes any text");
     text
 }
 
 /// What a delta needs, and whether the bases have it.
-fn delta_text(delta: &DeltaReport, report: &Report) -> String {
+fn delta_text(delta: &DeltaFacts, report: &Report) -> String {
     let mut text = format!("{}\n", delta.line());
     let Some(lacking) = &report.lacking else {
         return text + "see whether an older bundle has them: add `--base OLD`\n";

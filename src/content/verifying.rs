@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, Stream, StreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 
 use crate::failure::{ErrorClass, Explain, Failure};
 use crate::oci::{Descriptor, Digest, Hasher};
@@ -65,6 +65,26 @@ impl Unverified {
     pub fn from_bytes(bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         Self::new(futures_util::stream::once(async move { Ok(bytes) }))
+    }
+
+    /// Its first bytes, at most so many. The rest is not asked for.
+    #[must_use]
+    pub fn first(self, length: u64) -> Self {
+        let rest = (self.0, length);
+        Self::new(futures_util::stream::try_unfold(rest, |(mut chunks, left)| async move {
+            if left == 0 {
+                return Ok(None);
+            }
+            let Some(mut chunk) = chunks.next().await.transpose()? else { return Ok(None) };
+            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            let left = left - chunk.len() as u64;
+            Ok(Some((chunk, (chunks, left))))
+        }))
+    }
+
+    /// Parts one after another, as one content.
+    pub fn joined(parts: impl Stream<Item = Result<Self, Failure>> + Send + 'static) -> Self {
+        Self::new(parts.map_ok(|part| part.0).try_flatten())
     }
 
     /// The only readable form of it. `seen` has taken the bytes before the first chunk, where reading continues
@@ -196,6 +216,18 @@ mod tests {
                     "{content:?} in pieces of {chunk}, stopped at the size"
                 );
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn parts_make_one_content_that_is_checked_as_a_whole() {
+        let parts = |last: &'static [u8]| {
+            let parts = [served(b"layxx", 2).first(3), served(last, 1), served(b"never", 1).first(0)];
+            Unverified::joined(futures_util::stream::iter(parts.map(Ok)))
+        };
+        for (last, sound) in [(&b"er"[..], true), (b"ex", false), (b"e", false), (b"er+", false)] {
+            let read = parts(last).expecting(&promised(b"layer"), Hasher::new()).collect().await;
+            assert_eq!(read.is_ok(), sound, "{last:?}");
         }
     }
 

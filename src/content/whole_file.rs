@@ -93,7 +93,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_readers_are_as_said_and_planted_links_are_not_followed() {
+    fn sec_47_and_48_the_readers_are_as_said_and_planted_links_are_not_followed() {
         use std::os::unix::fs::{PermissionsExt as _, symlink};
         let folder = tempfile::tempdir().unwrap();
         let (path, partial, victim) =

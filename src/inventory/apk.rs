@@ -1,17 +1,15 @@
 //! apk's `installed`: paragraphs of one letter, a colon and a value (apk-tools, `apk_pkg` fields).
 
+use crate::inventory::paragraphs::{Paragraph, paragraphs};
 use crate::inventory::{Kind, Package};
 
 /// The packages.
 pub(super) fn packages(text: &str, found_in: &str) -> Vec<Package> {
-    text.split("\n\n").filter_map(|paragraph| package(paragraph, found_in)).collect()
+    paragraphs(text).filter_map(|paragraph| package(&paragraph, found_in)).collect()
 }
 
-fn package(paragraph: &str, found_in: &str) -> Option<Package> {
-    let field = |name: &str| {
-        let value = paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-    };
+fn package(paragraph: &Paragraph<'_>, found_in: &str) -> Option<Package> {
+    let field = |name| paragraph.field(name);
     Some(Package {
         kind: Kind::Apk,
         name: field("P")?,

@@ -1,17 +1,15 @@
 //! dpkg's `status`: paragraphs of `Field: value` (deb-control(5)).
 
+use crate::inventory::paragraphs::{Paragraph, paragraphs};
 use crate::inventory::{Kind, Package};
 
 /// The packages that are installed; those that were removed and left their configuration are not.
 pub(super) fn packages(text: &str, found_in: &str) -> Vec<Package> {
-    text.split("\n\n").filter_map(|paragraph| package(paragraph, found_in)).collect()
+    paragraphs(text).filter_map(|paragraph| package(&paragraph, found_in)).collect()
 }
 
-fn package(paragraph: &str, found_in: &str) -> Option<Package> {
-    let field = |name: &str| {
-        let value = paragraph.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-    };
+fn package(paragraph: &Paragraph<'_>, found_in: &str) -> Option<Package> {
+    let field = |name| paragraph.field(name);
     // Images without dpkg have a paragraph a file, and no word on its state.
     let installed = field("Status").is_none_or(|status| status.split(' ').next_back() == Some("installed"));
     installed.then_some(())?;

@@ -8,6 +8,7 @@ mod dpkg;
 mod java;
 mod layer;
 mod os;
+mod paragraphs;
 mod rpm;
 mod rpm_files;
 mod spdx;

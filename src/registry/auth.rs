@@ -27,6 +27,11 @@ impl Access {
         Self([format!("repository:{}:pull", repository.name)].into())
     }
 
+    /// The right to see which repositories there are.
+    pub(super) fn catalog() -> Self {
+        Self(["registry:catalog:*".to_owned()].into())
+    }
+
     /// What needs no more than a login.
     pub(super) fn none() -> Self {
         Self(BTreeSet::new())

@@ -29,6 +29,8 @@ pub(super) struct Download {
     what: String,
     /// Bytes given out, counted from the blob's start.
     position: u64,
+    /// Where to stop: the blob's end, or that of the part that is wanted.
+    end: u64,
     budget: Budget,
     body: Option<Body>,
     /// Whether caches on the way are to be passed by.
@@ -67,9 +69,15 @@ impl Download {
     ) -> Self {
         let what = blob_name(&endpoint.repository, blob.digest);
         let budget = exchange.budget();
-        let (position, body) = (from, None);
-        let pieces = Pieces::default();
-        Self { exchange, endpoint, blob, what, position, budget, body, uncached, ranges: true, pieces, replaced: 0 }
+        let (position, end, body) = (from, blob.size, None);
+        let (ranges, pieces, replaced) = (true, Pieces::default(), 0);
+        Self { exchange, endpoint, blob, what, position, end, budget, body, uncached, ranges, pieces, replaced }
+    }
+
+    /// The same without what lies behind `end`.
+    pub(super) fn until(mut self, end: u64) -> Self {
+        self.end = end.min(self.blob.size);
+        self
     }
 
     /// The bytes behind the position.
@@ -127,7 +135,7 @@ impl Download {
             return 0..self.blob.size;
         }
         let most = self.pieces.most().unwrap_or(self.blob.size);
-        self.position..self.blob.size.min(self.position.saturating_add(most))
+        self.position..self.end.min(self.position.saturating_add(most))
     }
 
     fn is_part(&self, asked: &Range<u64>) -> bool {
@@ -181,7 +189,7 @@ impl Download {
     async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
             if self.body.is_none() {
-                if self.position >= self.blob.size {
+                if self.position >= self.end {
                     return Ok(None);
                 }
                 self.open().await?;
@@ -192,14 +200,14 @@ impl Download {
                     return Ok(Some(chunk));
                 }
                 // A piece of it is complete.
-                Ok(None) if self.position < self.blob.size => self.body = None,
+                Ok(None) if self.position < self.end => self.body = None,
                 Ok(None) => return Ok(None),
                 Err(trouble) => {
                     if let (Some(body), RegistryError::Broken { .. }) = (self.body.take(), trouble.inner()) {
                         self.pieces.cut(body.came, body.begun.elapsed());
                     }
                     // All that was promised is here; how the connection ends does not matter.
-                    if self.position >= self.blob.size {
+                    if self.position >= self.end {
                         return Ok(None);
                     }
                     self.exchange.pause(trouble, &mut self.budget).await?;
@@ -247,11 +255,13 @@ impl Download {
     }
 
     fn take(&mut self, mut chunk: Bytes) -> Bytes {
-        let room = (self.blob.size + 1).saturating_sub(self.position);
+        // Behind a part the blob goes on, which says nothing.
+        let beyond = u64::from(self.end == self.blob.size);
+        let room = (self.end + beyond).saturating_sub(self.position);
         chunk.truncate(usize::try_from(room).unwrap_or(usize::MAX));
         self.position += chunk.len() as u64;
         self.budget.gained(chunk.len() as u64);
-        if self.position > self.blob.size {
+        if self.position >= self.end + beyond {
             self.body = None;
         }
         chunk

@@ -67,6 +67,18 @@ impl Endpoint {
         url
     }
 
+    /// The list of the registry's repositories.
+    pub(super) fn catalog(&self) -> Url {
+        let mut url = self.base.clone();
+        url.set_path("/v2/_catalog");
+        url
+    }
+
+    /// The list of the repository's tags.
+    pub(super) fn tags(&self) -> Url {
+        self.below("tags/list")
+    }
+
     pub(super) fn manifest(&self, lookup: &Lookup) -> Url {
         self.below(&format!("manifests/{lookup}"))
     }

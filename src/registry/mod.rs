@@ -10,6 +10,7 @@
 //! | `redirect`, `retry`, `exchange`, `answer`, `notice` | one request: login, redirects, pauses, tries |
 //! | `crowd`, `throttle` | how much at once |
 //! | `pull`, `download`, `range`, `pieces`, `pace` | documents and blobs from it |
+//! | `lists` | the repositories and tags that it shows |
 //! | `push`, `upload`, `parts`, `body`, `location`, `weather` | documents and blobs to it |
 //! | `probe`, `beyond`, `tls_report` | looks at a registry and what belongs to it, for `doctor` and `login` |
 //! | `error`, `explain`, `quirks` | what can go wrong, and what to do |
@@ -31,6 +32,7 @@ mod error;
 mod exchange;
 mod explain;
 mod helper;
+mod lists;
 mod location;
 mod notice;
 mod pace;
@@ -57,11 +59,12 @@ mod transport;
 mod upload;
 mod weather;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::content::{BlobContent, Fetched, ImageSink, ImageSource, Lookup, Unverified};
 use crate::failure::Failure;
-use crate::oci::{Descriptor, Digest, MediaType, Repository};
+use crate::oci::{Descriptor, Digest, Host, MediaType, Repository, Tag};
 use crate::progress::{Arrival, Event, Progress};
 use crate::registry::exchange::Exchange;
 
@@ -108,6 +111,26 @@ impl Registry {
         Ok(self.0.document_digest(at, lookup).await?)
     }
 
+    /// The repositories that a registry shows to this login. Not all registries show them.
+    pub async fn repositories(&self, host: &Host) -> Result<Vec<Repository>, Failure> {
+        Ok(self.0.repositories(host).await?)
+    }
+
+    /// The tags of a repository.
+    pub async fn tags(&self, at: &Repository) -> Result<Vec<Tag>, Failure> {
+        Ok(self.0.tags(at).await?)
+    }
+
+    /// A part of a blob. Its digest says nothing about it: whoever asks puts it together with the rest.
+    pub async fn blob_part(
+        &self,
+        at: &Repository,
+        blob: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Unverified, Failure> {
+        Ok(self.0.blob(at, blob, range).await?)
+    }
+
     /// Asks the registry to take `blob` over from another of its repositories. False if it does not: then the blob has
     /// to be uploaded.
     pub async fn mount(&self, to: &Repository, from: &Repository, blob: &Descriptor) -> Result<bool, Failure> {
@@ -121,7 +144,7 @@ impl ImageSource for Registry {
     }
 
     async fn blob(&self, at: &Repository, blob: &Descriptor, from: u64) -> Result<Unverified, Failure> {
-        Ok(self.0.blob(at, blob, from).await?)
+        Ok(self.0.blob(at, blob, from..blob.size).await?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Documents and blobs from a registry.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -145,20 +146,21 @@ impl Exchange {
         })
     }
 
-    /// The blob's bytes behind `from`.
+    /// The blob's bytes in a range, whose end may lie behind the blob's.
     pub(super) async fn blob(
         self: &Arc<Self>,
         at: &Repository,
         blob: &Descriptor,
-        from: u64,
+        range: Range<u64>,
     ) -> Result<Unverified, RegistryError> {
-        if from > 0 && from >= blob.size {
+        let Range { start: from, end } = range;
+        if from > 0 && from >= blob.size.min(end) {
             return Ok(Unverified::from_bytes(Bytes::new()));
         }
         // Asked for from its start again, what came before was not what was promised: no cache should answer.
-        let again = from == 0 && !lock(&self.begun).insert(blob.digest);
+        let again = from == 0 && end >= blob.size && !lock(&self.begun).insert(blob.digest);
         let download = self.first_of(at, |endpoint| async move {
-            let mut download = Download::new(self.clone(), endpoint, blob.clone(), from, again);
+            let mut download = Download::new(self.clone(), endpoint, blob.clone(), from, again).until(end);
             download.open().await?;
             Ok(download)
         });

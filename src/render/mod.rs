@@ -36,7 +36,7 @@ pub use pasted::Pasted;
 pub use quote::Quoting;
 pub use rendered::{FileMode, Rendered, RenderedFile};
 pub use setting::{Kind, Setting};
-pub use stick::Stick;
+pub use stick::{Stick, StickDelta};
 pub use target::{RenderTarget, Subject};
 pub use values::{
     AbsolutePath, AutoUpdate, Certificates, ContainerEngine, ContainerName, EngineSocket, Heap, KubernetesName,

@@ -5,21 +5,26 @@ use std::path::Path;
 use crate::failure::typed;
 use crate::images::Lock;
 use crate::plan::{MirrorMap, Target};
-use crate::report::{BundleFacts, Commands};
+use crate::report::{BundleFacts, Commands, DeltaFacts};
 
 const AGENT_ROLE: &str = "agent";
 
 /// How to check the bundle, and how to use it here or from a registry. A bundle in volumes is read as what they are
 /// together.
-pub(super) fn commands(lock: &Lock, bundle: &BundleFacts, private: Option<(&Target, &MirrorMap)>) -> Vec<Commands> {
+pub(super) fn commands(
+    lock: &Lock,
+    bundle: &BundleFacts,
+    delta: Option<&DeltaFacts>,
+    private: Option<(&Target, &MirrorMap)>,
+) -> Vec<Commands> {
     let word = typed(Path::new(&bundle.file));
-    let sums = typed(Path::new(&format!("{}.sha256", bundle.file)));
+    let sums = typed(Path::new(&bundle.sums));
     let in_volumes = bundle.volumes > 0;
     let with_file = |command: &str, option: &str| {
-        if in_volumes { format!("cat {word}.[0-9]* | {command}") } else { format!("{command}{option} {word}") }
+        if in_volumes { format!("cat {word}.[0-9][0-9][0-9] | {command}") } else { format!("{command}{option} {word}") }
     };
     let print_sums = if in_volumes {
-        format!("cat {word}.[0-9]* | tar -xOf - SHA256SUMS | sha256sum")
+        format!("cat {word}.[0-9][0-9][0-9] | tar -xOf - SHA256SUMS | sha256sum")
     } else {
         format!("tar -xOf {word} SHA256SUMS | sha256sum")
     };
@@ -34,14 +39,24 @@ pub(super) fn commands(lock: &Lock, bundle: &BundleFacts, private: Option<(&Targ
             note: Some(format!("It prints the id above, without its first word: {}", bundle.id.hex())),
             lines: vec![print_sums],
         },
-        Commands {
-            purpose: "Load it on one host",
-            note: None,
-            lines: vec![
-                format!("octobundle load {word}"),
-                with_file("docker load", " -i"),
-                with_file("podman load", " -i"),
-            ],
+        match delta {
+            None => Commands {
+                purpose: "Load it on one host",
+                note: None,
+                lines: vec![
+                    format!("octobundle load {word}"),
+                    with_file("docker load", " -i"),
+                    with_file("podman load", " -i"),
+                ],
+            },
+            Some(delta) => Commands {
+                purpose: "Load it on one host",
+                note: Some(format!(
+                    "It is a delta: OLD is the bundle of {}, without which neither docker nor podman can load it.",
+                    delta.name
+                )),
+                lines: vec![format!("octobundle load {word} --base OLD")],
+            },
         },
     ];
     if let Some((target, names)) = private {

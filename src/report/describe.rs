@@ -8,7 +8,8 @@ use crate::plan::{MirrorMap, Target};
 use crate::report::changes::changes;
 use crate::report::commands::commands;
 use crate::report::{
-    BundleFacts, ImageFacts, Label, LayerFacts, PlatformFacts, REPORT_SCHEMA, Report, ScanFacts, Totals, Verification,
+    BundleFacts, DeltaFacts, ImageFacts, Label, LayerFacts, PlatformFacts, REPORT_SCHEMA, Report, ScanFacts, Totals,
+    TrustFacts, Verification,
 };
 
 /// Labels in which builders write the licence; the first is OCI's, the others are older habits.
@@ -27,8 +28,14 @@ pub struct Subject<'a> {
     pub private: Option<(&'a Target, &'a MirrorMap)>,
     /// An earlier release to compare with.
     pub since: Option<&'a Lock>,
+    /// What it builds on, if it is a delta.
+    pub delta: Option<DeltaFacts>,
     /// Whether the bytes were read.
     pub verification: Verification,
+    /// The signature files beside it, by name.
+    pub signature_files: Vec<String>,
+    /// What they are worth.
+    pub trust: TrustFacts,
     /// What a scanner said.
     pub scan: Option<ScanFacts>,
     /// When the report is made, where it should say so.
@@ -49,13 +56,16 @@ pub fn describe(subject: Subject<'_>) -> Report {
         dated: subject.dated,
         release: lock.release.clone(),
         title: lock.title.clone(),
-        commands: commands(lock, &subject.bundle, subject.private),
+        commands: commands(lock, &subject.bundle, subject.delta.as_ref(), subject.private),
         bundle: subject.bundle,
+        delta: subject.delta,
         totals: totals(&images, &layers),
         changes: subject.since.map(|old| changes(old, lock)),
         images,
         layers,
         verification: subject.verification,
+        signature_files: subject.signature_files,
+        trust: subject.trust,
         scan: subject.scan,
     }
 }

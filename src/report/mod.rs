@@ -6,6 +6,7 @@
 mod changes;
 mod commands;
 mod csv;
+mod delta;
 mod describe;
 mod error;
 mod html;
@@ -16,6 +17,7 @@ use serde::Serialize;
 
 use crate::oci::Digest;
 
+pub use delta::DeltaFacts;
 pub use describe::{Subject, describe};
 pub use error::ReportError;
 
@@ -38,6 +40,9 @@ pub struct Report {
     pub title: String,
     /// The file.
     pub bundle: BundleFacts,
+    /// What it builds on, if it is a delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<DeltaFacts>,
     /// Sums.
     pub totals: Totals,
     /// The images in the manifest's order.
@@ -49,6 +54,10 @@ pub struct Report {
     pub changes: Option<Changes>,
     /// Whether the bytes were read and compared.
     pub verification: Verification,
+    /// The signature files beside the bundle, by name.
+    pub signature_files: Vec<String>,
+    /// What they are worth.
+    pub trust: TrustFacts,
     /// What a scanner said about the files inside.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan: Option<ScanFacts>,
@@ -68,6 +77,9 @@ pub struct BundleFacts {
     /// How many volumes it is in; 0 if it is one file.
     #[serde(skip_serializing_if = "is_zero")]
     pub volumes: usize,
+    /// The file that `sha256sum -c` reads, beside it.
+    #[serde(skip)]
+    pub sums: String,
     /// The digest of the release manifest.
     pub manifest: Digest,
 }
@@ -178,11 +190,11 @@ pub struct Changes {
     pub moved: Vec<Moved>,
     /// How many images are the same.
     pub unchanged: usize,
-    /// Layers that it had not.
-    pub new_layers: usize,
+    /// Blobs and documents that it had not.
+    pub new_blobs: usize,
     /// Their bytes.
     pub new_bytes: u64,
-    /// Bytes of layers that both have.
+    /// Bytes of blobs and documents that both have.
     pub kept_bytes: u64,
 }
 
@@ -195,7 +207,7 @@ pub struct Moved {
     pub from: Digest,
     /// What it stands for.
     pub to: Digest,
-    /// Bytes of its layers that the earlier release had not.
+    /// Bytes of it that are nowhere in the earlier release.
     pub new_bytes: u64,
 }
 
@@ -217,6 +229,40 @@ pub enum Verification {
         /// What is wrong, a sentence each.
         findings: Vec<String>,
     },
+}
+
+/// What is known of a bundle's signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrustFacts {
+    /// `unchecked`, `trusted`, `untrusted`, or `older` than what was accepted before.
+    pub state: &'static str,
+    /// Those who are trusted and have signed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub signers: Vec<SignerFacts>,
+    /// Signature files that do not count.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedFacts>,
+}
+
+/// Somebody who signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SignerFacts {
+    /// What the policy calls the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The key's number.
+    pub key: String,
+    /// What was said with the signature.
+    pub trusted_comment: String,
+}
+
+/// A signature that does not count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RefusedFacts {
+    /// Its file.
+    pub file: String,
+    /// Why.
+    pub message: String,
 }
 
 /// What a scanner said, summed up from the record of `scan`.

@@ -24,7 +24,9 @@ pub(super) fn text(report: &Report) -> String {
         ),
     ];
     lines.extend(report.dated.iter().map(|dated| format!("dated      {dated}")));
+    lines.extend(report.delta.iter().map(|delta| format!("delta      it is {}", delta.line())));
     lines.extend(verification(&report.verification));
+    lines.extend(trust(report));
     lines.extend(report.scan.iter().flat_map(scan));
     for image in &report.images {
         lines.push(String::new());
@@ -69,7 +71,7 @@ fn changes(changes: &Changes) -> Vec<String> {
         format!(
             "since {}: {} new, {}; {} as before",
             changes.since,
-            count(changes.new_layers as u64, "layer"),
+            count(changes.new_blobs as u64, "blob"),
             size(changes.new_bytes),
             size(changes.kept_bytes)
         ),
@@ -103,6 +105,23 @@ fn verification(verification: &Verification) -> Vec<String> {
             lines
         }
     }
+}
+
+fn trust(report: &Report) -> Vec<String> {
+    let trust = &report.trust;
+    let said = match trust.state {
+        "trusted" => "trusted: who has to have signed it has".to_owned(),
+        "untrusted" => "NOT TRUSTED: too few of those who have to have signed it have".to_owned(),
+        "older" => "OLDER than what was accepted before".to_owned(),
+        _ => format!("not checked here: {} beside it", count(report.signature_files.len() as u64, "signature file")),
+    };
+    let signed = trust.signers.iter().map(|signer| {
+        let name = signer.name.as_ref().map_or_else(String::new, |name| format!("{name}, "));
+        format!("  signed by {name}key {}: {}", signer.key, signer.trusted_comment)
+    });
+    let refused =
+        trust.refused.iter().map(|refused| format!("  does not count: {}: {}", refused.file, refused.message));
+    std::iter::once(format!("signed     {said}")).chain(signed).chain(refused).collect()
 }
 
 fn scan(scan: &ScanFacts) -> Vec<String> {

@@ -13,6 +13,7 @@ mod problems;
 mod pull;
 mod push;
 mod recut;
+mod repair;
 mod report;
 mod resolve;
 mod scan;
@@ -33,14 +34,15 @@ pub use doctor::{
 pub use doctor_agent::{
     AgentDoctorReport, AgentDoctorRequest, EngineDiagnosis, NeededImage, doctor_agent, images_of_agents,
 };
-pub use have::{HaveReport, HaveRequest, have};
+pub use have::{Asked, HaveReport, HaveRequest, have};
 pub use inventory::{InventoryRequest, inventory};
 pub use load::{LoadReport, LoadRequest, LoadedImage, load};
 pub use problems::{Interception, Problem};
 pub use pull::{PullInput, PullReport, PullRequest, pull};
 pub use push::{PushReport, PushRequest, PushedImage, push};
 pub use recut::{RecutReport, RecutRequest, recut};
-pub use report::{ReportRequest, report};
+pub use repair::{RegistryPlace, RepairReport, RepairRequest, repair};
+pub use report::{ReportRequest, ShownFile, report};
 pub use resolve::{resolve, resolve_locked};
 pub use scan::{ScanRequest, scan, scan_verdict};
 pub use serve::{

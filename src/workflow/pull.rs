@@ -10,7 +10,7 @@ use crate::images::{Base, Held, ImageSet, Lock, LockError};
 use crate::plan::PullPlan;
 use crate::progress::{Phase, Progress};
 use crate::transfer::{CopyFailure, CopyOutcome};
-use crate::workflow::write::{WriteRequest, Written, order_of, write};
+use crate::workflow::write::{Proof, WriteRequest, Written, order_of, write};
 use crate::workflow::{resolve, resolve_locked};
 
 /// What to pull.
@@ -75,7 +75,8 @@ pub async fn pull<S: ImageSource>(
         return Ok(report(resolved.lock, base, total, &plan, None, CopyOutcome::default()));
     }
     let Written { plan, sealed, outcome } =
-        write(&request.write, layout, &resolved.documents, source, Phase::Downloading, progress).await?;
+        write(&request.write, layout, &resolved.documents, source, (Phase::Downloading, Proof::OnTheWay), progress)
+            .await?;
     Ok(report(resolved.lock, base, total, &plan, sealed, outcome))
 }
 

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::images::Lock;
 use crate::progress::{Phase, Progress};
 use crate::transfer::CopyFailure;
-use crate::workflow::write::{WriteRequest, write};
+use crate::workflow::write::{Proof, WriteRequest, write};
 
 /// What `split` and `join` were asked for.
 #[derive(Debug, Clone)]
@@ -62,7 +62,8 @@ pub async fn recut(request: &RecutRequest, progress: &Arc<dyn Progress>) -> Resu
         .into_keys()
         .map(|digest| Ok((digest, bundle.read_document(&digest)?)))
         .collect::<Result<BTreeMap<_, _>, BundleError>>()?;
-    let written = write(&write_request, layout, &documents, &bundle, Phase::Copying, progress).await?;
+    let written =
+        write(&write_request, layout, &documents, &bundle, (Phase::Copying, Proof::OnTheWay), progress).await?;
     Ok(RecutReport {
         lock: bundle.lock().clone(),
         bundle_bytes: bundle.layout().total(),

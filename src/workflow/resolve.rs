@@ -25,7 +25,7 @@ const ENTRIES_AT_ONCE: usize = 16;
 const MAX_IMAGE_DOCUMENTS: u64 = 64 * 1024 * 1024;
 
 /// Documents by digest, as received.
-type Documents = BTreeMap<Digest, Bytes>;
+pub(super) type Documents = BTreeMap<Digest, Bytes>;
 
 /// One image resolved, with its documents.
 struct Resolved {
@@ -319,6 +319,11 @@ async fn fetch_small<S: ImageSource>(source: &Arc<S>, at: &Repository, blob: &De
         return Err(Failure::new(ErrorClass::Input, text));
     }
     source.blob(at, blob, 0).await?.expecting(blob, Hasher::new()).collect().await
+}
+
+/// The documents of one image, exactly as locked.
+pub(super) async fn documents_of<S: ImageSource>(image: LockedImage, source: &Arc<S>) -> Result<Documents, Failure> {
+    Ok(fetch_locked(image, source.clone()).await?.documents)
 }
 
 async fn fetch_locked<S: ImageSource>(image: LockedImage, source: Arc<S>) -> Result<Resolved, Failure> {

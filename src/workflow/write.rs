@@ -29,6 +29,15 @@ pub struct WriteRequest {
     pub threads: usize,
 }
 
+/// When a new bundle is worth its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// Every byte was compared on its way to the disk.
+    OnTheWay,
+    /// All of it was read back and is sound, too: what it replaces may be all that there is.
+    ReadBack,
+}
+
 /// What was written.
 pub(crate) struct Written {
     /// What was decided to be copied.
@@ -45,7 +54,7 @@ pub(crate) async fn write<S: ImageSource>(
     layout: Layout,
     documents: &BTreeMap<Digest, Bytes>,
     source: &Arc<S>,
-    phase: Phase,
+    (phase, proof): (Phase, Proof),
     progress: &Arc<dyn Progress>,
 ) -> Result<Written, Failure> {
     let order = order_of(&layout);
@@ -57,7 +66,13 @@ pub(crate) async fn write<S: ImageSource>(
     announce(&lock, &order, phase, &**progress);
     let draft = Arc::new(draft);
     let outcome = copy(&plan.copy, source, &draft, request.copy, progress).await;
-    let sealed = if outcome.failures.is_empty() { Some(seal(draft, request.existing, &**progress)?) } else { None };
+    if !outcome.failures.is_empty() {
+        return Ok(Written { plan, sealed: None, outcome });
+    }
+    if proof == Proof::ReadBack {
+        tokio::task::block_in_place(|| draft.read_back(request.threads, &**progress))?;
+    }
+    let sealed = Some(seal(draft, request.existing, &**progress)?);
     Ok(Written { plan, sealed, outcome })
 }
 

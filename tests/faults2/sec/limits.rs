@@ -4,8 +4,10 @@ use std::io::{self, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::client;
 use crate::memory::measured;
 use crate::raw::{Raw, flood};
+use crate::scripted::{Reply, Scripted};
 use crate::support::cli::Site;
 use crate::support::images::{Sample as _, TestImage};
 use crate::support::memory_registry::MemoryRegistry;
@@ -243,4 +245,26 @@ fn sec_38_a_fault_of_the_program_is_never_taken_for_success() {
     };
     assert!(output.stdout.contains("code=134"), "{output:?}");
     assert!(!site.path("release.tar").exists());
+}
+
+#[tokio::test]
+async fn sec_35_a_list_that_does_not_end_or_leads_elsewhere_is_given_up() {
+    type Next = fn(usize) -> String;
+    let cases: [(&str, Next); 3] = [
+        ("a page that is followed by itself", |_| "</v2/_catalog?last=a>; rel=\"next\"".into()),
+        ("pages without number", |page| format!("</v2/_catalog?last={page}>; rel=\"next\"")),
+        ("a page of another server", |_| "<http://127.0.0.2:1/v2/_catalog>; rel=\"next\"".into()),
+    ];
+    for (case, next) in cases {
+        let server = Scripted::start(move |_, page| {
+            let names: Vec<String> = (0..1000).map(|name| format!("a/{page}-{name}")).collect();
+            let body = serde_json::json!({ "repositories": names }).to_string();
+            Reply::new(200).header("Link", next(page)).body(body)
+        })
+        .await;
+        let host = client::repository(&server).host;
+        let failure = client::registry(client::settings()).repositories(&host).await.expect_err(case);
+        assert!(failure.to_string().contains("the list of repositories"), "{case}: {failure}");
+        assert!(server.seen().len() <= 101, "{case}: {} requests", server.seen().len());
+    }
 }

@@ -21,6 +21,7 @@ pub(super) enum Place {
     Uploads { repository: String },
     Upload { repository: String, id: String },
     Tags { repository: String },
+    Catalog,
     Unknown,
 }
 
@@ -32,6 +33,9 @@ impl Place {
         let Some(rest) = path.strip_prefix("/v2/") else { return Self::Unknown };
         if rest.is_empty() {
             return Self::Base;
+        }
+        if rest == "_catalog" {
+            return Self::Catalog;
         }
         if let Some(repository) = rest.strip_suffix("/tags/list") {
             return Self::Tags { repository: repository.to_owned() };
@@ -56,7 +60,7 @@ impl Place {
             | Self::Uploads { repository }
             | Self::Upload { repository, .. }
             | Self::Tags { repository } => Some(repository),
-            Self::Base | Self::Token | Self::Unknown => None,
+            Self::Base | Self::Token | Self::Catalog | Self::Unknown => None,
         }
     }
 }
@@ -114,6 +118,7 @@ pub(super) fn reply(shared: &Shared, parts: &Parts, body: Bytes) -> Reply {
     match place {
         Place::Base if reads => Reply::new(StatusCode::OK).json(&json!({})),
         Place::Tags { repository } if reads => list_tags(shared, parts, &repository),
+        Place::Catalog if reads => list_repositories(shared, parts),
         Place::Manifest { repository, reference } if reads => read_manifest(shared, &repository, &reference),
         Place::Manifest { repository, reference } if parts.method == Method::PUT => {
             put_manifest(shared, parts, &repository, &reference, &body)
@@ -138,6 +143,21 @@ fn list_tags(shared: &Shared, parts: &Parts, repository: &str) -> Reply {
     match page.last() {
         Some(last) if page.len() < rest.len() => {
             reply.header("link", format!("</v2/{repository}/tags/list?last={last}&n={limit}>; rel=\"next\""))
+        }
+        _ => reply,
+    }
+}
+
+/// Two a page, unless fewer are asked for: whoever reads has to go on.
+fn list_repositories(shared: &Shared, parts: &Parts) -> Reply {
+    const PAGE: usize = 2;
+    let last = asked(parts, "last").unwrap_or_default();
+    let rest: Vec<String> = shared.stored().repositories().into_iter().filter(|name| *name > last).collect();
+    let page: Vec<String> = rest.iter().take(PAGE).cloned().collect();
+    let reply = Reply::new(StatusCode::OK).json(&json!({ "repositories": page }));
+    match page.last() {
+        Some(last) if page.len() < rest.len() => {
+            reply.header("link", format!("</v2/_catalog?last={last}&n={PAGE}>; rel=\"next\""))
         }
         _ => reply,
     }

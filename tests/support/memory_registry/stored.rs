@@ -103,6 +103,11 @@ impl Stored {
         self.tags.keys().filter(|(of, _)| of == repository).map(|(_, tag)| tag.clone()).collect()
     }
 
+    /// Names of repositories that have a tag, sorted.
+    pub(super) fn repositories(&self) -> std::collections::BTreeSet<String> {
+        self.tags.keys().map(|(of, _)| of.clone()).collect()
+    }
+
     /// Opens an upload and returns its id.
     pub(super) fn begin_upload(&mut self, repository: &str) -> String {
         self.last_upload += 1;

@@ -1,22 +1,28 @@
 //! What is told of a delta, wherever a bundle is told of.
 
-use octobundle::images::{Base, BaseKind, Lock};
-use octobundle::wording::size;
 use serde::Serialize;
 
+use crate::images::{Base, BaseKind, Lock};
+use crate::wording::size;
+
 /// What a delta builds on and leaves out.
-#[derive(Serialize)]
-pub(crate) struct DeltaReport {
-    kind: &'static str,
-    name: String,
-    id: String,
-    left_out_layers: usize,
-    left_out_bytes: u64,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeltaFacts {
+    /// What it builds on: `release`, or `registry`.
+    pub kind: &'static str,
+    /// The base's name for people.
+    pub name: String,
+    /// Exactly which.
+    pub id: String,
+    /// Layers that are left out.
+    pub left_out_layers: usize,
+    /// Their bytes.
+    pub left_out_bytes: u64,
 }
 
-impl DeltaReport {
+impl DeltaFacts {
     /// Describes a delta of `lock` on `base`.
-    pub(crate) fn new(base: &Base, lock: &Lock) -> Self {
+    pub fn new(base: &Base, lock: &Lock) -> Self {
         let layers = lock.layers();
         Self {
             kind: match base.kind {
@@ -31,7 +37,7 @@ impl DeltaReport {
     }
 
     /// The same as one line for people.
-    pub(crate) fn line(&self) -> String {
+    pub fn line(&self) -> String {
         let Self { name, left_out_layers, left_out_bytes, .. } = self;
         format!("a delta on {name}: {left_out_layers} layers, {}, are left out", size(*left_out_bytes))
     }
