@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::cli::{Output, Run, binary};
 use support::images::{TestImage, digest};
 use support::memory_registry::{Fault, MemoryRegistry};
-use support::real::need;
+use support::real::{Containerd, Podman, need};
 use support::release::Release;
 
 const USAGE: i32 = 2;
@@ -425,6 +425,29 @@ fn an_archive_of_another_program_lends_the_blobs_that_it_has() {
     world.release.site.write(BUNDLE, &before);
     fs::remove_file(world.release.site.path(LIST)).ok();
     world.repaired(&["--from", "saved.tar"]);
+}
+
+#[test]
+fn an_engine_that_keeps_what_it_was_given_lends_it_and_one_that_packs_anew_does_not() {
+    let world = World::without_list();
+    world.write(BUNDLE, flip(world.layer(0).start));
+    let before = world.release.site.read(BUNDLE);
+    let sound = world.release.site.path("pristine.tar").display().to_string();
+    let saved = world.release.site.path("saved.tar").display().to_string();
+    if let Some(containerd) = Containerd::start() {
+        containerd.run(&["image", "import", &sound]);
+        containerd.run(&["image", "export", &saved, world.release.name(0)]);
+        world.repaired(&["--from", "saved.tar"]);
+        fs::remove_file(&saved).expect("it was written");
+    }
+    let Some(podman) = Podman::new() else { return };
+    podman.run(&["load", "-i", &sound]);
+    podman.run(&["save", "--format", "oci-archive", "-o", &saved, world.release.name(0)]);
+    fs::remove_file(world.release.site.path(LIST)).ok();
+    world.release.site.write(BUNDLE, &before);
+    let refused = world.repair(&[BUNDLE, "--from", "saved.tar"]).run().assert_code(INTEGRITY);
+    assert!(refused.stdout.contains("LOST"), "{}", refused.stdout);
+    world.assert_untouched(&before);
 }
 
 #[test]
