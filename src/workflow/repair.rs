@@ -12,8 +12,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 
 use crate::bundle::{
-    BundleOutput, BundlePlace, EarlierDraft, ExistingOutput, Mended, OtherForm, Patchwork, Sealed, Segment,
-    check_output,
+    BundleError, BundleOutput, BundlePlace, EarlierDraft, ExistingOutput, Mended, OtherForm, Patchwork, Sealed,
+    Segment, check_output,
 };
 use crate::content::{Fetched, ImageSource, Lookup, Unverified};
 use crate::failure::{ErrorClass, Failure};
@@ -83,6 +83,13 @@ pub async fn repair(
     registry: &Arc<Registry>,
     progress: &Arc<dyn Progress>,
 ) -> Result<RepairReport, Failure> {
+    // Reading everything takes long; a name that is taken is told before.
+    if let Some(output) = &request.output
+        && request.existing == ExistingOutput::Refuse
+        && output.symlink_metadata().is_ok()
+    {
+        return Err(BundleError::Exists(output.clone()).into());
+    }
     let survey = || Patchwork::survey(&request.bundle, &request.others, request.threads, &**progress);
     let patchwork = Arc::new(tokio::task::block_in_place(survey)?);
     let mut report = report(&patchwork);
