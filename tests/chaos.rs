@@ -243,6 +243,7 @@ async fn pulled(names: &[String], line: &Line, output: &Path) {
             earlier: EarlierDraft::Continue,
             copy: COPY,
             threads: 2,
+            lock_wait: Duration::ZERO,
         },
         dry_run: false,
     };

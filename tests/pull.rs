@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 use support::images::{Sample as _, TestImage};
@@ -401,6 +402,26 @@ fn c_01_two_runs_do_not_write_one_output() {
     assert!(second.stderr.contains("release.tar"), "{}", second.stderr);
     first.wait().assert_ok();
     assert_sound(&release);
+}
+
+#[test]
+fn c_01_and_04_who_waits_for_another_run_goes_on_where_it_was_killed() {
+    let release = Release::served_by(slow(1_000_000), &[&agent()]);
+    let first = release.pull("release.tar").spawn();
+    until("the first run has begun", || partial_size(&release) > 0);
+    let said = release.site.path("said");
+    let waiting = release.pull("release.tar").args(["--lock-wait", "1h", "--progress", "plain"]);
+    let stderr = fs::File::create(&said).expect("files can be made");
+    let mut second = waiting.with_streams(Stdio::null(), Stdio::null(), stderr.into());
+    let text = || fs::read_to_string(&said).unwrap_or_default();
+    until("the second waits", || text().contains("another octobundle is writing it"));
+    first.kill();
+    release.registry.lift_pace();
+    assert!(second.wait().expect("it can be waited for").success(), "{}", text());
+    assert_sound(&release);
+    // When the other has ended well there is nothing left to do, and its output is no less safe than before.
+    let late = release.pull("release.tar").args(["--lock-wait", "1h"]).run().assert_code(USAGE);
+    assert!(late.stderr.contains("exists already"), "{}", late.stderr);
 }
 
 #[test]

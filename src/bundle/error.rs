@@ -221,7 +221,7 @@ impl Explain for BundleError {
                 Some(format!("add `--replace`, or look at it first: `octobundle inspect {}`", typed(path)))
             }
             Self::NotAFile { .. } => Some("name a file instead".into()),
-            Self::InUse(_) => Some("wait for it to end, or name another file with `-o FILE`".into()),
+            Self::InUse(_) => Some("wait for it to end (`--lock-wait 1h`), or name another file with `-o FILE`".into()),
             Self::NoSpace { .. } => Some("make room, or name another place with `-o FILE`".into()),
             Self::TooLarge { .. } => {
                 Some("cut it with `--volume-size fat32`, or write it to ext4, XFS, NTFS or exFAT with `-o FILE`".into())

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use octobundle::bundle::{BundleOutput, EarlierDraft, ExistingOutput, Form, OtherForm, Sealed, SealedVolume};
 use octobundle::failure::Failure;
@@ -127,6 +128,7 @@ async fn recut(
             // One reader keeps a stick or a disc streaming.
             copy: CopySettings { jobs: 1, fail_fast: false },
             threads: threads(),
+            lock_wait: Duration::ZERO,
         },
     };
     let report = workflow::recut(&request, &context.progress()).await?;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::cli::Context;
 use crate::cli::access::{Access, Job};
-use crate::cli::amounts::Volume;
+use crate::cli::amounts::{Span, Volume};
 use crate::cli::cut::{VolumeReport, sealed_text, volumes};
 use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock, threads, usage};
@@ -53,6 +53,9 @@ pub(crate) struct Args {
     /// Do not continue an earlier run, fetch everything
     #[arg(long)]
     fresh: bool,
+    /// Wait so long for another run that writes the same file
+    #[arg(long, value_name = "TIME", default_value = "0")]
+    lock_wait: Span,
     /// Show what would be fetched, fetch no layer and write nothing
     #[arg(long)]
     dry_run: bool,
@@ -127,6 +130,7 @@ impl Args {
                 earlier: if self.fresh { EarlierDraft::Discard } else { EarlierDraft::Continue },
                 copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
                 threads: threads(),
+                lock_wait: self.lock_wait.0,
             },
             dry_run: self.dry_run,
         })

@@ -143,6 +143,7 @@ fn how_to_write(request: &RepairRequest, patchwork: &Patchwork) -> WriteRequest 
         earlier: EarlierDraft::Continue,
         copy: request.copy,
         threads: request.threads,
+        lock_wait: std::time::Duration::ZERO,
     }
 }
 

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use crate::bundle::{BundleOutput, Draft, EarlierDraft, ExistingOutput, Layout, Member, MemberPath, Sealed};
+use crate::bundle::{
+    BundleError, BundleOutput, Draft, EarlierDraft, ExistingOutput, Layout, Member, MemberPath, Sealed, check_output,
+};
 use crate::content::ImageSource;
 use crate::failure::{ErrorClass, Failure};
 use crate::images::Lock;
@@ -13,6 +17,9 @@ use crate::oci::Digest;
 use crate::plan::PullPlan;
 use crate::progress::{Event, Phase, Progress};
 use crate::transfer::{CopyOutcome, CopySettings, copy};
+
+/// Between two looks whether another run has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How a bundle is written.
 #[derive(Debug, Clone)]
@@ -27,6 +34,8 @@ pub struct WriteRequest {
     pub copy: CopySettings,
     /// Threads that read what is on disk.
     pub threads: usize,
+    /// How long to wait for another run that writes the same output.
+    pub lock_wait: Duration,
 }
 
 /// When a new bundle is worth its name.
@@ -59,8 +68,7 @@ pub(crate) async fn write<S: ImageSource>(
 ) -> Result<Written, Failure> {
     let order = order_of(&layout);
     let lock = layout.lock().clone();
-    let open = || Draft::open(&request.output, layout, documents, request.earlier);
-    let mut draft = tokio::task::block_in_place(open)?;
+    let mut draft = open(request, &layout, documents, &**progress).await?;
     let present = prove(&mut draft, request.threads, &**progress)?;
     let plan = PullPlan::new(&lock, &order, &present);
     announce(&lock, &order, phase, &**progress);
@@ -74,6 +82,37 @@ pub(crate) async fn write<S: ImageSource>(
     }
     let sealed = Some(seal(draft, request.existing, &**progress)?);
     Ok(Written { plan, sealed, outcome })
+}
+
+/// Opens the draft, as soon as no other run has it.
+async fn open(
+    request: &WriteRequest,
+    layout: &Layout,
+    documents: &BTreeMap<Digest, Bytes>,
+    progress: &dyn Progress,
+) -> Result<Draft, Failure> {
+    let until = Instant::now() + request.lock_wait;
+    let mut waited = false;
+    loop {
+        let open = || Draft::open(&request.output, layout.clone(), documents, request.earlier);
+        match tokio::task::block_in_place(open) {
+            Err(BundleError::InUse(path)) if Instant::now() < until => {
+                if !waited {
+                    let reason = "another octobundle is writing it".to_owned();
+                    let seconds = request.lock_wait.as_secs();
+                    progress.report(Event::Waiting { host: path.display().to_string(), reason, seconds });
+                }
+                waited = true;
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            Ok(draft) if waited => {
+                // The other run may have ended well.
+                check_output(&request.output, request.existing)?;
+                return Ok(draft);
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// The layers in the bundle's order.
