@@ -40,25 +40,37 @@ impl<S: ImageSource> Upload<'_, S> {
         let size = self.content.blob().size;
         let mut rest = None;
         let mut refusals = 0;
-        while standing.position < size {
-            let content = match rest.take() {
-                Some(rest) => rest,
-                None => self.content_behind(standing).await?,
-            };
-            let length = self.next_part(least).min(size - standing.position);
-            match self.patch(standing, content, length).await {
-                Ok(left) => (rest, refusals) = (left, 0),
-                Err(Stop::Server(error)) => self.recover(standing, error).await?,
-                // Tokens of minutes end between parts. The login was renewed by the refusal; what arrived stays.
-                Err(Stop::Renewed(_)) if refusals < RENEWALS => {
-                    refusals += 1;
+        loop {
+            while standing.position < size {
+                let content = match rest.take() {
+                    Some(rest) => rest,
+                    None => self.content_behind(standing).await?,
+                };
+                let length = self.next_part(least).min(size - standing.position);
+                match self.patch(standing, content, length).await {
+                    Ok(left) => (rest, refusals) = (left, 0),
+                    Err(Stop::Server(error)) => self.recover(standing, error).await?,
+                    // Tokens of minutes end between parts. The login was renewed by the refusal; what arrived stays.
+                    Err(Stop::Renewed(_)) if refusals < RENEWALS => {
+                        refusals += 1;
+                        self.ask_standing(standing).await?;
+                    }
+                    Err(other) => return Err(other),
+                }
+                self.came_to(standing.position);
+            }
+            match self.complete(standing).await {
+                // The parts are there, and may be the blob already: only the last request is made again.
+                Err(Stop::Server(error)) if chance(&error) == Chance::Good => {
+                    self.exchange.pause(error, &mut self.budget).await?;
+                    if self.arrived().await? {
+                        return Ok(());
+                    }
                     self.ask_standing(standing).await?;
                 }
-                Err(other) => return Err(other),
+                ended => return ended,
             }
-            self.came_to(standing.position);
         }
-        self.complete(standing).await
     }
 
     /// Our own content behind what the registry has. Some forget what they had acknowledged.

@@ -120,7 +120,7 @@ impl<'a, S: ImageSource> Upload<'a, S> {
 
     /// Whether the registry has the blob after all. Where all was sent, it may still be busy with it, and waiting a
     /// little is cheaper than sending all again.
-    async fn arrived(&self) -> Result<bool, RegistryError> {
+    pub(super) async fn arrived(&self) -> Result<bool, RegistryError> {
         let looks = if self.best >= self.content.blob().size { LOOKS } else { 1 };
         for look in 0..looks {
             if look > 0 {

@@ -234,6 +234,29 @@ async fn n_04_a_part_whose_answer_never_comes_is_asked_about_soon() {
 }
 
 #[tokio::test]
+async fn h_01_an_error_at_the_last_request_of_an_upload_sends_no_part_again() {
+    let layer = content(350_000);
+    let (arrived, closed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let server = Scripted::start(move |seen, _| {
+        let with_range = |reply: Reply, bytes: usize| reply.header("Range", format!("0-{}", bytes.saturating_sub(1)));
+        match seen.method.as_str() {
+            "PATCH" => {
+                let bytes = arrived.fetch_add(seen.body.len(), Ordering::SeqCst) + seen.body.len();
+                with_range(Reply::new(202).header("Location", "/u/1"), bytes)
+            }
+            "GET" => with_range(Reply::new(204), arrived.load(Ordering::SeqCst)),
+            "PUT" if !seen.body.is_empty() => Reply::new(413),
+            "PUT" if closed.fetch_add(1, Ordering::SeqCst) < 2 => Reply::new(502),
+            _ => takes_uploads(seen),
+        }
+    })
+    .await;
+    assert_eq!(pushed(&registry(settings()), &repository(&server.host()), &layer).await.unwrap(), Arrival::Moved);
+    let parts: usize = server.seen().iter().filter(|seen| seen.method == "PATCH").map(|seen| seen.body.len()).sum();
+    assert_eq!(parts, layer.len(), "the parts are sent once");
+}
+
+#[tokio::test]
 async fn n_05_a_trickle_is_replaced_three_times_and_then_believed() {
     let layer = content(20_000);
     let bytes = layer.clone();
