@@ -5,9 +5,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
+use octobundle::render::{RenderTarget, Setting, Subject, Use, usage};
 use support::cli::Run;
 use support::images::TestImage;
 use support::release::Release;
+use support::terminal::Terminal;
 
 const USAGE: i32 = 2;
 const INPUT: i32 = 3;
@@ -61,7 +63,7 @@ fn the_command_names_the_private_image_and_not_the_token() {
 }
 
 #[test]
-fn the_token_is_for_its_owner_alone() {
+fn sec_55_the_token_is_for_its_owner_alone() {
     let rendering = Rendering::agent();
     rendering.run().run().assert_ok();
     let metadata = fs::metadata(rendering.0.site.path("agent-1.env")).expect("it was written");
@@ -131,7 +133,7 @@ fn the_image_must_be_in_the_bundle_and_be_the_agents() {
 }
 
 #[test]
-fn what_a_user_gives_stays_one_word_of_the_command() {
+fn sec_53_what_a_user_gives_stays_one_word_of_the_command() {
     let rendering = Rendering::agent();
     let hostile =
         ["a;touch evil", "$(touch evil)", "`touch evil`", "a b", "--privileged", "", "a'b", "a\nb", "\u{1b}[2J", ".."];
@@ -153,6 +155,65 @@ fn what_a_user_gives_stays_one_word_of_the_command() {
     let script = run.stdout.replacen("docker run", "printf '%s\\n'", 1);
     rendering.0.site.run(std::path::Path::new("sh"), ["-c", &script]).run().assert_ok();
     assert!(!rendering.0.site.path("evil").exists());
+}
+
+#[test]
+fn sec_53_nothing_of_an_image_but_its_name_and_digest_is_rendered() {
+    let evil = "EVIL $(touch evil) `touch evil` %h {{ x }}\n";
+    let agent = TestImage::new("octoperf/docker-agent:13.0.0").layer(b"agent").command("/EVIL;touch evil");
+    let labels = ["org.opencontainers.image.title", "octobundle.revision", "EVIL", "AGENT_TOKEN"];
+    let agent = labels.iter().fold(agent, |image, label| image.label(label, evil)).created("EVIL");
+    let rendering = Rendering::of(&[&agent]);
+    let site = &rendering.0.site;
+    for target in RenderTarget::ALL.into_iter().filter(|target| target.subject() == Subject::Agent) {
+        let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--out", target.key()]);
+        let given = [
+            (Setting::ServerUrl, "https://octoperf.corp"),
+            (Setting::Name, "agent-1"),
+            (Setting::TokenFile, "token"),
+            (Setting::Box, "box"),
+            (Setting::Namespace, "load-tests"),
+        ];
+        let wanted = given.iter().filter(|(setting, _)| usage(target, *setting) == Use::Needed);
+        let flags: Vec<String> = wanted.map(|(setting, value)| format!("--{}={value}", setting.key())).collect();
+        let image = [format!("--image={}", rendering.0.name(0))];
+        let kubernetes = target == RenderTarget::Kubernetes || target == RenderTarget::Helm;
+        let run = run.args(["--as", target.key()]).args(flags).args(kubernetes.then_some(&image).into_iter().flatten());
+        let output = run.arg("--json").run().assert_ok();
+        assert!(!format!("{}{}", output.stdout, output.stderr).contains("EVIL"), "{output:?}");
+        let written = output.json()["files"].as_array().expect("it is a list").clone();
+        assert!(!written.is_empty());
+        for file in &written {
+            let path = file["path"].as_str().expect("it is text");
+            let text = String::from_utf8(site.read(path)).expect("it is text");
+            assert!(!text.contains("EVIL"), "{path}: {text}");
+        }
+    }
+}
+
+#[test]
+fn files_are_written_with_the_modes_that_their_content_needs() {
+    let rendering = Rendering::agent();
+    let mode =
+        |name: &str| fs::metadata(rendering.0.site.path(name)).expect("it is there").permissions().mode() & 0o777;
+    for (target, modes) in [
+        ("docker", &[("start-agent-1.sh", 0o755), ("agent-1.env", 0o600)][..]),
+        ("compose", &[("docker-compose.yml", 0o644), ("docker-compose.override.yml", 0o600)]),
+        ("systemd", &[("agent-1.service", 0o644), ("agent-1.env", 0o600)]),
+        ("quadlet", &[("agent-1.container", 0o644), ("agent-1.env", 0o600)]),
+        ("script", &[("install-agent.sh", 0o700)]),
+        ("cloud-init", &[("user-data-agent-1.yaml", 0o600)]),
+    ] {
+        rendering.run().args(["--as", target, "--out", target]).run().assert_ok();
+        let written = fs::read_dir(rendering.0.site.path(target)).expect("it was made").count();
+        assert_eq!(written, modes.len(), "{target}");
+        for (name, expected) in modes {
+            let found = mode(&format!("{target}/{name}"));
+            assert_eq!(found, *expected, "{target}/{name} has {found:o}");
+            let holds = String::from_utf8(rendering.0.site.read(&format!("{target}/{name}"))).expect("it is text");
+            assert!(!holds.contains(TOKEN) || expected.trailing_zeros() >= 6, "{target}/{name}");
+        }
+    }
 }
 
 #[test]
@@ -242,25 +303,111 @@ fn a_site_file_answers_and_is_checked_by_itself() {
 
     for (change, with, place, help) in [
         ("heap: 2g", "heap: 2x", "berlin.yaml:6:7", "--heap 1g"),
-        ("heap: 2g", "haep: 2g", "berlin.yaml:6:1", "heap"),
+        ("heap: 2g", "haep: 2g", "berlin.yaml:6:1", "did you mean `heap`"),
         ("  - A=1", "  - A1", "berlin.yaml:9:5", "NAME=VALUE"),
+        ("  - A=1", "  - A: 1", "berlin.yaml:9:5", "`env: VALUE`, or below it one `- VALUE` a line"),
+        ("  - A=1", "  - B=1", "berlin.yaml:10:5", "leave out one of the two"),
+        ("  - A=1", "  - AGENT_TOKEN=s3cret", "berlin.yaml:9:5", "--token-file FILE"),
         ("name: agent-1", "name: [a-1, a-2]", "berlin.yaml:4:7", "name: VALUE"),
-        ("name: agent-1\n", "", "needs `name`", "--name"),
+        ("name: agent-1", "name: []", "berlin.yaml:4:7", "name: VALUE"),
+        ("name: agent-1", "name:", "berlin.yaml:4:", "name: VALUE"),
+        ("name: agent-1\n", "", "needs `name`", "`--name NAME`"),
         ("as: docker", "as: dokcer", "berlin.yaml:2:5", "did you mean `--as docker`"),
         ("as: docker", "as: compose\nenv-file: x.env", "berlin.yaml:3:11", "leave out `env-file`"),
-        ("token-file: token", "token-file: gone", "token-file", "check the path"),
+        ("as: docker", "as: script\nenv-file: x.env", "berlin.yaml:3:11", "write the whole path"),
+        ("as: docker", "as: podman\nengine: docker", "berlin.yaml:3:9", "leave out `engine`"),
+        ("token-file: token", "token-file: gone", "berlin.yaml:5:13", "check the path"),
         ("registry: reg.corp", "registry: https://reg.corp", "berlin.yaml:1:11", "write `--registry reg.corp"),
     ] {
         assert!(text.contains(change), "{change}");
         site.write("sites/berlin.yaml", text.replacen(change, with, 1));
-        let refused = site.octobundle(["render", "--check", "sites/berlin.yaml"]).run();
-        assert!(refused.code != Some(0) && refused.stdout.is_empty(), "{refused:?}");
-        assert!(refused.stderr.contains(place) && refused.stderr.contains(help), "{with}: {}", refused.stderr);
+        let refused = site.octobundle(["render", "--check", "sites/berlin.yaml"]).run().assert_code(INPUT);
+        let shown = &refused.stdout;
+        assert!(shown.contains(place) && shown.contains(help) && shown.ends_with("\n1 mistake\n"), "{with}: {shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+        let rendered = site.octobundle(["render", "agent", "release.tar", "--site", "sites/berlin.yaml", "--replace"]);
+        assert_ne!(rendered.run().code, Some(0), "{with}");
     }
 }
 
 #[test]
-fn a_template_of_ones_own_is_filled_in_and_gets_no_secret() {
+fn a_check_tells_every_mistake_of_a_site_file_with_its_line() {
+    let site = support::cli::Site::new();
+    let text = "registry: https://reg.corp\nas: systemd\nserver-url: octoperf.corp\nname: a b\nhaep: 1g\nheap: 1\n\
+        debug: maybe\ntoken-file: gone\nenv-file: rel.env\nbox: b\nnamespace: n\npin: {a: b}\nauto-update: off\n\
+        java-option:\n  - -Da=b\n  - -Dc=d e\nenv:\n  - A=1\n  - B\n  - 9=1\n  - A=2\nvolume: ./x:/y\n\
+        run-option: --name=x\nregistry-user-property: u.p\npublished-port: 080\n";
+    site.write("site.yaml", text);
+    let told = site.octobundle(["render", "--check", "site.yaml", "--json"]).run().assert_code(INPUT).json();
+    let mistakes = told["mistakes"].as_array().expect("it is a list");
+    let lines: Vec<u64> = mistakes.iter().map(|mistake| mistake["line"].as_u64().expect("it is a number")).collect();
+    let expected = [1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 16, 19, 20, 21, 22, 23, 24, 25];
+    assert_eq!(lines, expected, "{told:#}");
+    for mistake in mistakes {
+        let message = mistake["message"].as_str().expect("it is text");
+        assert!(message.starts_with(&format!("site.yaml:{}:", mistake["line"])), "{message}");
+        assert!(mistake["help"].is_string(), "{message} has no next step");
+    }
+    assert_eq!((&told["sound"], &told["says"]), (&serde_json::json!(false), &serde_json::Value::Null));
+    let shown = site.octobundle(["render", "--check", "site.yaml"]).run().assert_code(INPUT);
+    assert!(shown.stdout.ends_with("\n20 mistakes\n") && shown.stderr.is_empty(), "{shown:?}");
+
+    // What is right is said to be, and a token that lacks is no mistake: it is asked for.
+    site.write("site.yaml", "as: systemd\nserver-url: https://octoperf.corp\nname: agent-1\n");
+    let told = site.octobundle(["render", "--check", "site.yaml", "--json"]).run().assert_ok().json();
+    assert_eq!((&told["sound"], &told["mistakes"]), (&serde_json::json!(true), &serde_json::json!([])));
+    assert!(told["says"].as_str().expect("it is text").contains("but the token"), "{told}");
+    // `compose` is a form of the server too.
+    let server = "as: compose\nserver-url: https://octoperf.corp\ndata-path: /data\n";
+    site.write("site.yaml", server);
+    let told = site.octobundle(["render", "--check", "site.yaml"]).run().assert_ok();
+    assert!(told.stdout.contains("`render infra --as compose` has all it needs\n"), "{}", told.stdout);
+    site.write("site.yaml", server.replace("data-path: /data\n", "port: x\n"));
+    let told = site.octobundle(["render", "--check", "site.yaml"]).run().assert_code(INPUT);
+    assert!(told.stdout.contains("needs `data-path`") && told.stdout.contains("site.yaml:3:7"), "{}", told.stdout);
+}
+
+#[test]
+fn a_token_is_asked_for_in_a_terminal_and_not_shown() {
+    let rendering = Rendering::agent();
+    let site = &rendering.0.site;
+    let about = ["render", "agent", "release.tar", "--registry", TARGET, "--name", "agent-1"];
+    let server = ["--server-url", "https://octoperf.corp"];
+    // Nobody is there to be asked.
+    let alone = site.octobundle(about).args(server).run().assert_code(USAGE);
+    assert!(alone.stderr.contains("--token-file FILE"), "{}", alone.stderr);
+
+    let mut terminal = Terminal::open();
+    let mut child = terminal.run(site, &[&about[..], &server].concat());
+    terminal.wait_for("(not shown): ");
+    terminal.type_in(&format!("{TOKEN}x\u{7f}\n"));
+    terminal.wait_for("docker run -d");
+    assert!(child.wait().expect("it can be waited for").success(), "{}", terminal.shown());
+    assert!(!terminal.shown().contains("s3cret") && terminal.echoes(), "{}", terminal.shown());
+    assert_eq!(rendering.env_file(), format!("AGENT_TOKEN={TOKEN}\nSERVER_URL=https://octoperf.corp\n"));
+
+    // What else is wrong is said before somebody types a token for nothing.
+    let terminal = Terminal::open();
+    let mut child = terminal.run(site, &about);
+    assert_eq!(child.wait().expect("it can be waited for").code(), Some(USAGE));
+    terminal.wait_for("--server-url URL");
+    assert!(!terminal.shown().contains("(not shown)"), "{}", terminal.shown());
+
+    // What is no token is refused, and Ctrl-C leaves a terminal that shows what is typed.
+    fs::remove_file(site.path("agent-1.env")).expect("it was written");
+    for (typed, code) in [("\n", USAGE), ("'s3cret'\n", USAGE), ("s3cr\u{3}", 130)] {
+        let mut terminal = Terminal::open();
+        let mut child = terminal.run(site, &[&about[..], &server].concat());
+        terminal.wait_for("(not shown): ");
+        terminal.type_in(typed);
+        assert_eq!(child.wait().expect("it can be waited for").code(), Some(code), "{typed:?}");
+        assert!(terminal.echoes() && !terminal.shown().contains("s3cr"), "{}", terminal.shown());
+        assert!(!site.path("agent-1.env").exists(), "{typed:?}");
+    }
+}
+
+#[test]
+fn sec_56_a_template_of_ones_own_reads_nothing_and_gets_no_secret() {
     let rendering = Rendering::agent();
     let site = &rendering.0.site;
     site.write(

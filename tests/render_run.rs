@@ -182,15 +182,86 @@ fn the_agent_gets_what_was_asked_for(scene: &Scene) {
 }
 
 #[test]
-fn an_agent_that_docker_starts_gets_500_values_as_they_were_asked_for_under_every_shell() {
+fn sec_54_an_agent_that_docker_starts_gets_500_values_as_they_were_asked_for_under_every_shell() {
     let Some(scene) = Scene::docker() else { return };
     the_agent_gets_what_was_asked_for(&scene);
 }
 
 #[test]
-fn an_agent_that_podman_starts_gets_500_values_as_they_were_asked_for_under_every_shell() {
+fn sec_54_an_agent_that_podman_starts_gets_500_values_as_they_were_asked_for_under_every_shell() {
     let Some(scene) = Scene::podman() else { return };
     the_agent_gets_what_was_asked_for(&scene);
+}
+
+/// Answers with 500 hard variables for an agent that is not started by a shell, and what it should see.
+fn hard_answers() -> (Vec<String>, BTreeMap<String, String>) {
+    let mut expected = hard_variables();
+    let mut flags: Vec<String> = expected.iter().map(|(name, value)| format!("-e{name}={value}")).collect();
+    flags.extend(["--server-url=https://octoperf.corp".to_owned(), "--heap=1g".to_owned()]);
+    expected.insert("AGENT_TOKEN".into(), TOKEN.into());
+    expected.insert("SERVER_URL".into(), "https://octoperf.corp".into());
+    expected.insert("JAVA_OPTS".into(), "-Xmx1g".into());
+    (flags, expected)
+}
+
+#[test]
+fn an_agent_that_docker_compose_starts_gets_500_values_as_they_were_asked_for() {
+    let (Some(compose), Some(scene)) = (need("docker-compose"), Scene::docker()) else { return };
+    let (flags, expected) = hard_answers();
+    scene.render("compose").args(&flags).args(["--out", "out"]).run().assert_ok();
+    // The test's daemon makes no networks on this machine.
+    scene.release.site.write("out/network.yml", "services: {agent: {network_mode: host}}\n");
+    let files = ["docker-compose.yml", "docker-compose.override.yml", "network.yml"];
+    let up = |words: &[&str]| {
+        let mut all = vec!["-C".to_owned(), "out".to_owned(), compose.display().to_string()];
+        all.extend(files.iter().flat_map(|file| ["-f".to_owned(), (*file).to_owned()]));
+        all.extend(words.iter().map(|&word| word.to_owned()));
+        let words: Vec<&str> = all.iter().map(String::as_str).collect();
+        scene.run(Path::new("/usr/bin/env"), &words).run().assert_ok()
+    };
+    up(&["up", "-d"]);
+    assert_eq!(scene.variables(), expected);
+    let told = scene.container("{{.HostConfig.RestartPolicy.Name}} {{.Config.Image}}").stdout;
+    assert_eq!(told.trim_end(), format!("unless-stopped {}/octoperf/docker-agent:9.0.0", scene.target()));
+    up(&["down"]);
+    assert_ne!(scene.container("{{.Id}}").code, Some(0), "nothing is left");
+}
+
+/// Where distributions have systemd itself, which is on no `PATH`.
+fn systemd() -> Option<PathBuf> {
+    need("systemd-analyze")?;
+    ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"].iter().map(PathBuf::from).find(|path| path.is_file())
+}
+
+#[test]
+fn an_agent_that_systemd_keeps_gets_500_values_as_they_were_asked_for() {
+    let (Some(systemd), Some(unshare), Some(scene)) = (systemd(), need("unshare"), Scene::docker()) else { return };
+    let (flags, expected) = hard_answers();
+    let site = &scene.release.site;
+    // The path stands in the unit, where all of this has a meaning.
+    let folder = "unit $HOME %h 'q\" ${x}";
+    let env_file = site.path(folder).join("agent-1.env").display().to_string();
+    scene.render("systemd").args(&flags).args(["--out", folder, "--env-file", &env_file]).run().assert_ok();
+    let unit = site.read(&format!("{folder}/agent-1.service"));
+    site.write("units/agent-1.service", unit);
+    // The test has started docker already.
+    site.write("units/docker.service", "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n");
+    // A manager of its own that believes this machine was booted by systemd, as it wants it.
+    let start = format!(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec {} --user --unit=agent-1.service --log-target=console",
+        systemd.display()
+    );
+    let run = scene.run(&unshare, &["--mount", "sh", "-c", &start]);
+    let units = format!("{}:", site.path("units").display());
+    let mut manager = run.env("SYSTEMD_UNIT_PATH", units).spawn();
+    until("systemd starts the agent or ends", || scene.container("{{.Id}}").code == Some(0) || manager.has_ended());
+    assert!(!manager.has_ended(), "{:?}", manager.wait());
+    assert_eq!(scene.variables(), expected);
+    assert_eq!(scene.container("{{.HostConfig.AutoRemove}}").stdout, "true\n");
+    // Stopped, it takes the agent away.
+    manager.signal(rustix::process::Signal::TERM);
+    until("the agent is gone", || scene.container("{{.Id}}").code != Some(0));
+    manager.wait();
 }
 
 fn the_script_installs_changes_and_takes_away(scene: &Scene) {

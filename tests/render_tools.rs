@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use octobundle::render::Quoting;
 use support::cli::{Output, Site};
-use support::images::{Sample, TestImage};
-use support::real::need;
+use support::images::{Sample, TestImage, random_bytes};
+use support::real::{need, not_here};
 use support::release::Release;
 
 const TARGET: &str = "reg.corp:5000/tools";
@@ -141,6 +143,117 @@ fn systemd_accepts_the_unit() {
     release.site.write("plain/broken.service", "[Service]\nExecStart=/no/such/program\nNonsense=1\n");
     let told = run_in(&release.site, "plain", &analyze, &["verify", "--man=no", "./broken.service"]);
     assert!(told.code != Some(0) && told.stderr.contains("Nonsense"), "{}", told.stderr);
+}
+
+/// 500 texts of everything that has a meaning to systemd.
+fn hard_words() -> Vec<String> {
+    const PIECES: [&str; 32] = [
+        "'", "\"", "$", "%", "`", " ", "\\", "!", "*", ";", "{", "}", "(", ")", "|", "&", "#", "=", ":", "@", "-",
+        "$HOME", "${HOME}", "%h", "%%", "$$", "\\n", "\\x41", "a", "é", "☃", "𝄞",
+    ];
+    let bytes = random_bytes(53, 500 * 8);
+    let word = |bytes: &[u8]| bytes.iter().map(|&byte| PIECES[usize::from(byte) % PIECES.len()]).collect();
+    bytes.chunks(8).map(word).collect()
+}
+
+/// The words of a command line as systemd prints them: in double quotes where a shell would see something in them, but
+/// for a `#`.
+fn printed_words(line: &str) -> Vec<String> {
+    let (mut words, mut rest) = (Vec::new(), line.chars().peekable());
+    while let Some(first) = rest.next() {
+        let mut word = String::new();
+        if first == '"' {
+            while let Some(c) = rest.next().filter(|&c| c != '"') {
+                word.extend(if c == '\\' { rest.next() } else { Some(c) });
+            }
+        } else {
+            word.push(first);
+            word.extend(std::iter::from_fn(|| rest.next_if(|&c| c != ' ')));
+        }
+        words.push(word);
+        rest.next_if_eq(&' ');
+    }
+    words
+}
+
+#[test]
+fn sec_54_systemd_reads_every_word_of_a_unit_as_it_was() {
+    let (Some(_), Some(setpriv)) = (need("systemd-analyze"), need("setpriv")) else { return };
+    let places = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"].map(Path::new);
+    let systemd = places.into_iter().find(|path| path.is_file()).expect("systemd-analyze comes with systemd");
+    let (site, words) = (Site::new(), hard_words());
+    let quoted = |word: &String| Quoting::Systemd.quoted(word).expect("it can be seen");
+    let line = |words: &[String]| {
+        let words: Vec<String> = words.iter().map(quoted).collect();
+        format!("ExecStart=/usr/bin/env {}\n", words.join(" "))
+    };
+    let unit: Vec<String> = words.chunks(50).map(line).collect();
+    let unit = format!("[Service]\nType=oneshot\n{}", unit.concat());
+    site.write("units/words.service", unit);
+    // It tests nothing as root; whoever else it is has to read the unit, and to own the two folders.
+    std::fs::set_permissions(site.path("."), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    for folder in ["home", "run"] {
+        std::fs::create_dir(site.path(folder)).expect("folders can be made");
+    }
+    let root = rustix::process::geteuid().is_root();
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups"];
+    let mut arguments: Vec<&str> = if root { nobody.to_vec() } else { Vec::new() };
+    if root {
+        let own = |folder: &str| std::os::unix::fs::chown(site.path(folder), Some(65534), Some(65534));
+        own("home").and_then(|()| own("run")).expect("root may");
+    }
+    let place = systemd.display().to_string();
+    arguments.extend([place.as_str(), "--test", "--user", "--unit=words.service", "--log-target=console"]);
+    let run = site.run(&setpriv, arguments).env("HOME", site.path("home")).env("XDG_RUNTIME_DIR", site.path("run"));
+    let told = run.env("SYSTEMD_UNIT_PATH", format!("{}:", site.path("units").display())).run();
+    let told = format!("{}{}", told.stdout, told.stderr);
+    let ours = told.split("-> Unit ").find(|unit| unit.starts_with("words.service:"));
+    let lines = ours.unwrap_or_else(|| panic!("{told}")).lines();
+    let lines: Vec<&str> = lines.filter_map(|line| line.trim_start().strip_prefix("Command Line: ")).collect();
+    assert_eq!(lines.len(), 10, "{ours:?}");
+    for (line, words) in lines.iter().zip(words.chunks(50)) {
+        // `$$` is read when the command is run.
+        let read: Vec<String> = printed_words(line).iter().skip(1).map(|word| word.replace("$$", "$")).collect();
+        assert_eq!(read, words, "{line}");
+    }
+}
+
+#[test]
+fn podmans_generator_makes_a_unit_of_the_quadlet() {
+    // Podman has it from 4.4 on; an older one is no fault of this machine.
+    let place = std::env::var_os("QUADLET").map(std::path::PathBuf::from);
+    let known = ["/usr/libexec/podman/quadlet", "/usr/lib/podman/quadlet"].map(std::path::PathBuf::from);
+    let Some(quadlet) = place.into_iter().chain(known).find(|path| path.is_file()) else {
+        return not_here("this podman is older than Quadlets, which came with 4.4");
+    };
+    let release = site();
+    release.site.write("ca.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
+    for (out, more) in
+        [("plain", &[][..]), ("more", &["--volume=named:/cache", "--volume=/srv/a-b:/c:ro", "--pin=digest"])]
+    {
+        render_agent(&release.site, "quadlet", out, more);
+        let run = release.site.run(&quadlet, ["-dryrun", "-no-kmsg-log"]);
+        let read = run.env("QUADLET_UNIT_DIRS", release.site.path(out)).run().assert_ok();
+        let line =
+            read.stdout.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_else(|| panic!("{read:?}"));
+        let words = shlex::split(line).expect("it is quoted as for a shell");
+        let has = |pair: &[&str]| words.windows(pair.len()).any(|some| some == pair);
+        let image = words.last().expect("it names the image");
+        assert!(image.starts_with(&format!("{TARGET}/octoperf/docker-agent")), "{line}");
+        assert!(has(&["--name", "agent-1"]) || has(&["--name=agent-1"]), "{line}");
+        assert!(has(&["--env-file", "/etc/octobundle/agent-1.env"]), "{line}");
+        assert!(has(&["-v", "/var/run/podman/podman.sock:/var/run/docker.sock"]), "{line}");
+        if out == "more" {
+            assert!(
+                has(&["-v", "named:/cache"]) && has(&["-v", "/srv/a-b:/c:ro"]) && image.contains("@sha256:"),
+                "{line}"
+            );
+        }
+    }
+    // It does look.
+    release.site.write("wrong/x.container", "[Container]\nNonsense=1\n");
+    let run = release.site.run(&quadlet, ["-dryrun", "-no-kmsg-log"]);
+    assert_ne!(run.env("QUADLET_UNIT_DIRS", release.site.path("wrong")).run().code, Some(0));
 }
 
 #[test]

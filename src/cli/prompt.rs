@@ -28,8 +28,7 @@ pub(crate) fn ask(question: &str) -> Result<String, Failure> {
 
 /// Asks for a line that is not shown while it is typed.
 pub(crate) fn ask_hidden(question: &str) -> Result<Secret, Failure> {
-    show(question);
-    let answer = hidden_line();
+    let answer = hidden_line(question);
     show("\n");
     answer
 }
@@ -56,15 +55,17 @@ fn show(text: &str) {
 
 fn failed(error: &io::Error) -> Failure {
     Failure::new(ErrorClass::Other, format!("failed to read from the terminal: {error}"))
-        .with_help("give the password without a terminal: `--password-stdin`")
+        .with_help("give it without a terminal: see the command's `--help`")
 }
 
 /// Reads byte by byte with the terminal's own echo, editing and signals off: a Ctrl-C that ended the process here
 /// would leave the terminal silent.
 #[cfg(unix)]
-fn hidden_line() -> Result<Secret, Failure> {
+fn hidden_line(question: &str) -> Result<Secret, Failure> {
     let stdin = io::stdin().lock();
+    // Before the question: whoever answers at once would see the answer.
     let _quiet = Quiet::new(&stdin).map_err(|error| failed(&error))?;
+    show(question);
     let mut line = Zeroizing::new(Vec::with_capacity(256));
     for byte in stdin.bytes() {
         match byte.map_err(|error| failed(&error))? {
@@ -122,8 +123,8 @@ impl Drop for Quiet {
 }
 
 #[cfg(not(unix))]
-fn hidden_line() -> Result<Secret, Failure> {
-    let _ = MAX_ANSWER;
+fn hidden_line(question: &str) -> Result<Secret, Failure> {
+    let _ = (MAX_ANSWER, question);
     Err(Failure::new(ErrorClass::Usage, "a password cannot be typed unseen on this system")
-        .with_help("give it by a pipe: `--password-stdin`"))
+        .with_help("give it by a file or a pipe: see the command's `--help`"))
 }

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use octobundle::bundle::Bundle;
-use octobundle::failure::Failure;
+use octobundle::failure::{ErrorClass, Explain as _, Failure};
+use octobundle::manifest::SheetMistake;
 use octobundle::render::{
-    Answers, FileMode, Given, Pasted, PrivateImages, RenderTarget, Rendered, RenderedFile, Setting, Subject,
-    render_template,
+    AgentToken, Answers, FileMode, Given, Pasted, PrivateImages, RenderError, RenderTarget, Rendered, RenderedFile,
+    Setting, Subject, render_template,
 };
 use octobundle::workflow::{self, Use};
 use serde::Serialize;
@@ -20,6 +21,7 @@ use crate::cli::Context;
 use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::usage;
+use crate::cli::prompt;
 use crate::cli::push::target;
 use crate::cli::render::files::{Elsewhere, write_all, write_one};
 use crate::cli::render::flags::{SettingFlags, answer_file};
@@ -30,7 +32,7 @@ use crate::cli::trust_args::TrustArgs;
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// Check a site file and print nothing else
+    /// Check a site file by itself: all of its mistakes, each with its line
     #[arg(long, value_name = "SITE")]
     check: Option<PathBuf>,
     #[command(subcommand)]
@@ -133,7 +135,7 @@ impl SubjectArgs {
             flags.one(Setting::As).is_some() || site.as_ref().is_some_and(|site| site.given.one(Setting::As).is_some());
         let above = if chosen { above.without(Setting::Engine) } else { above }.overlaid_by(flags);
         let given = site.as_ref().map_or_else(Given::default, |site| site.given.clone()).overlaid_by(above.clone());
-        let answers = Answers::new(&given).map_err(|wrong| match &site {
+        let mut answers = Answers::new(&given).map_err(|wrong| match &site {
             Some(site) if above.one(wrong.setting).is_none() => site.explain(&wrong),
             _ => wrong.into(),
         })?;
@@ -142,6 +144,7 @@ impl SubjectArgs {
         let trust = self.trust.settings(context, None)?;
         workflow::trust::check(&bundle, &trust, Use::Accept, &*context.progress())?;
         let images = private_images(&given, &bundle)?;
+        form.ask_for_token(&mut answers)?;
         let mut rendered = match &form {
             Form::Target(target) => target.render(&answers, &images)?,
             Form::Template { name, text } => render_template(name, text, &answers, &images)?,
@@ -196,6 +199,21 @@ enum Form {
 }
 
 impl Form {
+    /// Asks for the token where it alone lacks and somebody is there to type it.
+    fn ask_for_token(&self, answers: &mut Answers) -> Result<(), Failure> {
+        let Self::Target(target) = self else { return Ok(()) };
+        let lacks = |answers: &Answers| target.objections(answers).into_iter().map(|wrong| wrong.error).next();
+        let missing = RenderError::Missing { target: target.key(), missing: vec![Setting::TokenFile] };
+        if lacks(answers) != Some(missing) || !prompt::can_ask() {
+            return Ok(());
+        }
+        let name = answers.name.as_ref().map(ToString::to_string).unwrap_or_default();
+        let question = format!("token of `{name}`, from OctoPerf's \"Add Agent\" (not shown): ");
+        answers.token = Some(AgentToken::from_file(prompt::ask_hidden(&question)?.reveal())?);
+        answers.answered.insert(Setting::TokenFile);
+        Ok(())
+    }
+
     fn shown(&self) -> String {
         match self {
             Self::Target(target) => format!("--as {}", target.key()),
@@ -211,18 +229,45 @@ impl Form {
     }
 }
 
+/// Tells all that is wrong with a site file, or what it is for.
 fn check(context: &Context, path: &Path) -> Result<Outcome, Failure> {
-    let told = Site::read(path)?.check()?;
-    let report = CheckReport { site: shown(path), sound: true, says: &told };
-    context.output.result("render", report, &format!("{}: {told}\n", path.display()))?;
-    Ok(Outcome::Done)
+    let checked = Site::check(path)?;
+    let mistakes: Vec<MistakeReport> = checked.mistakes.iter().map(mistake_report).collect();
+    let told = |mistake: &MistakeReport| {
+        [Some(mistake.message.clone()), mistake.help.as_ref().map(|help| format!("  help: {help}"))]
+    };
+    let end = match (&checked.says, mistakes.len()) {
+        (Some(says), _) => format!("{}: {says}", path.display()),
+        (None, 1) => "1 mistake".to_owned(),
+        (None, count) => format!("{count} mistakes"),
+    };
+    let lines = mistakes.iter().flat_map(told).flatten().chain([end]);
+    let text: String = lines.map(|line| line + "\n").collect();
+    let sound = checked.says.is_some();
+    let report = CheckReport { site: shown(path), sound, says: checked.says.as_deref(), mistakes };
+    context.output.result("render", report, &text)?;
+    Ok(if sound { Outcome::Done } else { Outcome::Ended(ErrorClass::Input) })
+}
+
+fn mistake_report(mistake: &SheetMistake) -> MistakeReport {
+    MistakeReport { line: mistake.line, message: mistake.error.to_string(), help: mistake.error.help() }
 }
 
 #[derive(Serialize)]
 struct CheckReport<'a> {
     site: String,
     sound: bool,
-    says: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    says: Option<&'a str>,
+    mistakes: Vec<MistakeReport>,
+}
+
+#[derive(Serialize)]
+struct MistakeReport {
+    line: usize,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
 }
 
 fn pasted(path: &Path) -> Result<Pasted, Failure> {

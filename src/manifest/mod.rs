@@ -28,7 +28,7 @@ pub use form::{MANIFEST_SCHEMA, schema};
 pub use place::Place;
 pub use releases::{Release, find_release, releases};
 pub use select::Selection;
-pub use sheet::{Sheet, SheetEntry};
+pub use sheet::{Sheet, SheetEntry, SheetMistake};
 pub use suggest::closest;
 pub use upgrades::{BadVersion, UpgradeFact, UpgradeStop, Upgrades, Version, upgrades};
 pub(crate) use yaml::strict_yaml;

@@ -1,21 +1,23 @@
 //! A flat file of answers: keys with a text or a list of texts, read as strictly as a manifest and with the same
-//! places in its messages.
+//! places in its messages, but never a line of it: it may hold a secret.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::Spanned;
-
+use crate::failure::Explain as _;
 use crate::manifest::error::{ManifestError, Problem};
-use crate::manifest::form::Text;
-use crate::manifest::place::Source;
-use crate::manifest::yaml;
+use crate::manifest::place::{Mark, Source};
+use crate::manifest::yaml::{self, Behind, Written};
 
 /// Such a file: each key once, in the order written.
 pub struct Sheet {
     source: Source,
-    entries: Vec<(Text, Spanned<Texts>)>,
+    entries: Vec<Entry>,
+}
+
+struct Entry {
+    key: String,
+    /// Where its text or list begins.
+    mark: Mark,
+    texts: Vec<Written>,
+    sound: bool,
 }
 
 /// The answers to one key, without their places.
@@ -24,115 +26,82 @@ pub struct SheetEntry<'a> {
     pub key: &'a str,
     /// Its texts: of a list all, else one.
     pub texts: Vec<&'a str>,
+    /// Whether nothing but texts stood there.
+    pub sound: bool,
+}
+
+/// Something that is wrong with an answer, or with a key.
+#[derive(Debug)]
+pub struct SheetMistake {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong, with its place.
+    pub error: ManifestError,
 }
 
 impl Sheet {
-    /// Reads one. `name` is what messages call it; a key that is not of `known` is refused where it stands.
-    pub fn parse(name: &str, text: &[u8], known: &[&'static str]) -> Result<Self, ManifestError> {
-        let source = Source::new(name, text)?;
-        let outline = yaml::outline(&source)?;
-        let Entries(entries) = yaml::typed(&source, &outline)?;
-        let unknown = entries.iter().find(|(key, _)| !known.contains(&key.value.as_str()));
-        if let Some((key, _)) = unknown {
-            let problem = Problem::UnknownKey { key: yaml::shortened(&key.value), known: known.to_vec() };
-            return Err(source.mistake(outline.marked(key.referenced.into()), problem));
+    /// Reads one. `name` is what messages call it. Keys that are not of `known`, and what is no text, are left out of
+    /// it and listed beside; what cannot be read at all is the error.
+    pub fn parse(name: &str, text: &[u8], known: &[&'static str]) -> Result<(Self, Vec<SheetMistake>), ManifestError> {
+        let source = Source::new(name, text).map_err(unseen)?;
+        let written = yaml::entries(&source).map_err(unseen)?;
+        let mut sheet = Self { source, entries: Vec::new() };
+        let mut mistakes = Vec::new();
+        for (key, behind) in written {
+            if !known.contains(&key.text.as_str()) {
+                let problem = Problem::UnknownKey { key: yaml::shortened(&key.text), known: known.to_vec() };
+                mistakes.push(sheet.wrong(key.mark, problem.to_string(), problem.help()));
+                continue;
+            }
+            let (mark, scalars) = match behind {
+                Behind::One(one) => (one.as_ref().map_or_else(|(mark, _)| *mark, |text| text.mark), vec![one]),
+                Behind::Many(mark, all) => (mark, all),
+            };
+            let (mut texts, before) = (Vec::new(), mistakes.len());
+            for scalar in scalars {
+                match scalar {
+                    Ok(text) => texts.push(text),
+                    Err((mark, found)) => {
+                        let help = format!("write `{}: VALUE`, or below it one `- VALUE` a line", key.text);
+                        mistakes.push(sheet.wrong(mark, format!("expected a text, found {found}"), Some(help)));
+                    }
+                }
+            }
+            sheet.entries.push(Entry { key: key.text, mark, texts, sound: mistakes.len() == before });
         }
-        Ok(Self { source, entries })
+        Ok((sheet, mistakes))
     }
 
     /// Its keys with their texts.
     pub fn entries(&self) -> impl Iterator<Item = SheetEntry<'_>> {
-        self.entries.iter().map(|(key, texts)| SheetEntry {
-            key: &key.value,
-            texts: match &texts.value {
-                Texts::One(text) => vec![text],
-                Texts::Many(texts) => texts.iter().map(|text| text.value.0.as_str()).collect(),
-            },
+        self.entries.iter().map(|entry| SheetEntry {
+            key: &entry.key,
+            texts: entry.texts.iter().map(|text| text.text.as_str()).collect(),
+            sound: entry.sound,
         })
     }
 
-    /// The error that one of a key's texts is wrong, shown where it stands. The line is not shown: it may hold a
-    /// secret.
-    pub fn mistake(&self, key: &str, nth: usize, message: String, help: Option<String>) -> ManifestError {
-        let entry = self.entries.iter().find(|(known, _)| known.value == key);
-        let mark = entry.map(|(_, texts)| match &texts.value {
-            Texts::Many(all) if nth < all.len() => all[nth].referenced,
-            Texts::One(_) | Texts::Many(_) => texts.referenced,
-        });
-        let place = self.source.place(mark.unwrap_or(serde_saphyr::Location::UNKNOWN).into());
-        ManifestError::Answer { place: place.to_string(), message, help }
+    /// That one of a key's texts is wrong, or with `None` all of them; of a key that is not there, the whole file.
+    pub fn mistake(&self, key: &str, nth: Option<usize>, message: String, help: Option<String>) -> SheetMistake {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        let mark = entry.map(|entry| nth.and_then(|nth| entry.texts.get(nth)).map_or(entry.mark, |text| text.mark));
+        self.wrong(mark.unwrap_or(Mark { line: 1, column: 1, width: 1 }), message, help)
+    }
+
+    fn wrong(&self, mark: Mark, message: String, help: Option<String>) -> SheetMistake {
+        let place = self.source.place(mark).to_string();
+        SheetMistake { line: mark.line, error: ManifestError::Answer { place, message, help } }
     }
 }
 
-struct Entries(Vec<(Text, Spanned<Texts>)>);
-
-impl<'de> Deserialize<'de> for Entries {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Entries;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("answers, one `KEY: VALUE` a line")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Entries(entries))
-            }
+/// The same without the line that it is about.
+fn unseen(error: ManifestError) -> ManifestError {
+    let help = error.help();
+    match error {
+        ManifestError::Mistake(mistake) => {
+            ManifestError::Answer { place: mistake.place.to_string(), message: mistake.problem.to_string(), help }
         }
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
-/// A text, or a list of them.
-enum Texts {
-    One(String),
-    Many(Vec<Spanned<Scalar>>),
-}
-
-/// A text. A whole number or a truth value is the text that it is written as.
-struct Scalar(String);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Texts::deserialize(deserializer)? {
-            Texts::One(text) => Ok(Self(text)),
-            Texts::Many(_) => Err(serde::de::Error::custom("a list in a list")),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneOrMany;
-        impl<'de> Visitor<'de> for OneOrMany {
-            type Value = Texts;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a list of texts")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Texts, E> {
-                Ok(Texts::One(text.to_owned()))
-            }
-            fn visit_bool<E>(self, value: bool) -> Result<Texts, E> {
-                Ok(Texts::One(value.to_string()))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Texts, E> {
-                Ok(Texts::One(value.to_string()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Texts, E> {
-                Ok(Texts::One(value.to_string()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-                let mut texts = Vec::new();
-                while let Some(text) = list.next_element()? {
-                    texts.push(text);
-                }
-                Ok(Texts::Many(texts))
-            }
-        }
-        deserializer.deserialize_any(OneOrMany)
+        other => other,
     }
 }
 
@@ -140,47 +109,68 @@ impl<'de> Deserialize<'de> for Texts {
 mod tests {
     use super::*;
 
-    fn refused(text: &str) -> String {
-        match Sheet::parse("site.yaml", text.as_bytes(), &["name", "env", "debug", "port"]) {
-            Ok(_) => panic!("{text:?} was taken"),
-            Err(error) => error.to_string(),
-        }
+    const KNOWN: [&str; 5] = ["name", "env", "debug", "port", "heap"];
+
+    fn parsed(text: &str) -> (Sheet, Vec<String>) {
+        let (sheet, mistakes) = Sheet::parse("site.yaml", text.as_bytes(), &KNOWN).unwrap();
+        (sheet, mistakes.iter().map(|mistake| mistake.error.to_string()).collect())
+    }
+
+    fn texts(sheet: &Sheet) -> Vec<(&str, Vec<&str>)> {
+        sheet.entries().map(|entry| (entry.key, entry.texts)).collect()
     }
 
     #[test]
     fn texts_lists_numbers_and_switches_are_read_as_they_are_written() {
-        let text = "name: agent-1\nenv: [\"A=1\", 'B=x y']\ndebug: true\nport: 8080\n";
-        let sheet = Sheet::parse("site.yaml", text.as_bytes(), &["name", "env", "debug", "port"]).unwrap();
-        let entries: Vec<(String, Vec<String>)> = sheet
-            .entries()
-            .map(|entry| (entry.key.to_owned(), entry.texts.iter().map(|&text| text.to_owned()).collect()))
-            .collect();
-        let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let text = "name: agent-1\nenv: [\"A=1\", 'B=x y']\ndebug: true\nport: 080\nheap: 1.50\n";
+        let (sheet, mistakes) = parsed(text);
+        assert_eq!(mistakes, [""; 0]);
         let expected = [
-            ("name", texts(&["agent-1"])),
-            ("env", texts(&["A=1", "B=x y"])),
-            ("debug", texts(&["true"])),
-            ("port", texts(&["8080"])),
+            ("name", vec!["agent-1"]),
+            ("env", vec!["A=1", "B=x y"]),
+            ("debug", vec!["true"]),
+            ("port", vec!["080"]),
+            ("heap", vec!["1.50"]),
         ];
-        assert_eq!(entries, expected.map(|(key, texts)| (key.to_owned(), texts)));
-        let wrong = sheet.mistake("env", 1, "no".into(), None).to_string();
-        assert_eq!(wrong, "site.yaml:2:14: no");
+        assert_eq!(texts(&sheet), expected);
+        for (nth, place) in [(Some(1), "site.yaml:2:14: no"), (None, "site.yaml:2:6: no")] {
+            let wrong = sheet.mistake("env", nth, "no".into(), None);
+            assert_eq!((wrong.line, wrong.error.to_string().as_str()), (2, place));
+        }
     }
 
     #[test]
-    fn what_is_no_sheet_is_shown_where_it_stands() {
+    fn all_that_is_wrong_is_told_where_it_stands_and_the_rest_is_read() {
+        let text = "name: {a: [s3cret, {b: c}]}\nnaem: s3cret\nenv:\n  - A=1\n  - B: s3cret\n  - [s3cret]\n  - C=2\nport:\ndebug: on\n";
+        let (sheet, mistakes) = parsed(text);
+        let read = [("name", vec![]), ("env", vec!["A=1", "C=2"]), ("port", vec![]), ("debug", vec!["on"])];
+        assert_eq!(texts(&sheet), read);
+        let sound: Vec<bool> = sheet.entries().map(|entry| entry.sound).collect();
+        assert_eq!(sound, [false, false, false, true]);
+        let places = ["site.yaml:1:7: ", "site.yaml:2:1: unknown key `naem`", "site.yaml:5:5: ", "site.yaml:6:5: "];
+        for (told, place) in mistakes.iter().zip(places) {
+            assert!(told.starts_with(place), "{place}: {told}");
+        }
+        assert!(mistakes[4].starts_with("site.yaml:8:") && mistakes[4].ends_with("found nothing"), "{mistakes:?}");
+        assert_eq!(mistakes.len(), 5);
+        assert!(!mistakes.concat().contains("s3cret"), "{mistakes:?}");
+        assert_eq!(sheet.mistake("env", Some(1), "no".into(), None).error.to_string(), "site.yaml:7:5: no");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_the_error_and_its_line_is_not_shown() {
         for (text, place) in [
-            ("name: a\nnaem: b\n", "site.yaml:2:1: unknown key `naem`"),
-            ("name: a\nname: b\n", "site.yaml:2:1"),
-            ("name: {a: b}\n", "site.yaml:1"),
-            ("name: [[a]]\n", "site.yaml:1"),
-            ("- a\n", "site.yaml:1:1"),
-            ("name: &x a\n", "site.yaml:1:7"),
-            ("name: \"a\n", "site.yaml:"),
+            ("name: s3cret\nname: s3cret\n", "site.yaml:2:1"),
+            ("- s3cret\n", "site.yaml:1:1"),
+            ("s3cret\n", "site.yaml:1:1"),
+            ("name: &x s3cret\n", "site.yaml:1:7"),
+            ("name: \"s3cret\n", "site.yaml:"),
+            ("name: a\n\tdebug: s3cret\n", "site.yaml:2:1"),
             ("", "empty"),
         ] {
-            let told = refused(text);
-            assert!(told.contains(place), "{text:?}: {told}");
+            let Err(error) = Sheet::parse("site.yaml", text.as_bytes(), &KNOWN) else { panic!("{text:?} was taken") };
+            let told = error.to_string();
+            assert!(told.contains(place) && !told.contains("s3cret"), "{text:?}: {told}");
         }
     }
 }

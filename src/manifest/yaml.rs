@@ -49,6 +49,19 @@ enum Open {
 }
 
 impl Kind {
+    /// What begins with an event, if something does.
+    fn of(event: &Event<'_>) -> Option<Self> {
+        Some(match event {
+            // The parser gives `~` for a value that is not written.
+            Event::Scalar(text, ScalarStyle::Plain, ..) if matches!(&**text, "" | "~") => Self::Nothing,
+            Event::Scalar(_, ScalarStyle::Plain, ..) => Self::Plain,
+            Event::Scalar(..) => Self::Quoted,
+            Event::SequenceStart(..) => Self::List,
+            Event::MappingStart(..) => Self::Map,
+            _ => return None,
+        })
+    }
+
     fn named(self) -> &'static str {
         match self {
             Self::Nothing => "nothing",
@@ -59,8 +72,24 @@ impl Kind {
     }
 }
 
-/// Refuses what is not YAML and what manifests leave out of it; says what stands where.
-pub(super) fn outline(source: &Source) -> Result<Outline, ManifestError> {
+/// A scalar as it is written, without its quotes.
+#[derive(Debug, Clone)]
+pub(super) struct Written {
+    pub(super) text: String,
+    pub(super) mark: Mark,
+}
+
+/// What stands where a text is expected: the text, or where something else is, and what it is.
+pub(super) type Scalar = Result<Written, (Mark, &'static str)>;
+
+/// What stands behind a key.
+#[derive(Debug)]
+pub(super) enum Behind {
+    One(Scalar),
+    Many(Mark, Vec<Scalar>),
+}
+
+fn events(source: &Source) -> impl Iterator<Item = Result<(Event<'_>, Span), ScanError>> {
     let options = options! {
         disallow_directives: true,
         emit_unresolved_aliases: true,
@@ -68,10 +97,15 @@ pub(super) fn outline(source: &Source) -> Result<Outline, ManifestError> {
         block_nesting_limit: MAX_DEPTH,
         flow_nesting_limit: MAX_DEPTH,
     };
+    Parser::new_from_str_with_options(source.text(), options)
+}
+
+/// Refuses what is not YAML and what manifests leave out of it; says what stands where.
+pub(super) fn outline(source: &Source) -> Result<Outline, ManifestError> {
     let mut outline = Outline::default();
     let mut open = Vec::new();
     let mut documents = 0;
-    for event in Parser::new_from_str_with_options(source.text(), options) {
+    for event in events(source) {
         let (event, span) = event.map_err(|error| scan_error(source, &error))?;
         let mark = Mark::from(span);
         outline.take(&event, span, &mut open).map_err(|problem| source.mistake(tagged_mark(&event, span), problem))?;
@@ -88,6 +122,65 @@ pub(super) fn outline(source: &Source) -> Result<Outline, ManifestError> {
     Ok(outline)
 }
 
+/// The keys of a flat file in the order written, with what stands behind each. Numbers and truth values are the texts
+/// that they are written as.
+pub(super) fn entries(source: &Source) -> Result<Vec<(Written, Behind)>, ManifestError> {
+    outline(source)?;
+    let mut events =
+        events(source).filter_map(Result::ok).filter(|(event, _)| Kind::of(event).is_some() || ends(event));
+    let mut entries = Vec::new();
+    match events.next() {
+        Some((Event::MappingStart(..), _)) => {}
+        other => {
+            let mark = other.map_or(Mark { line: 1, column: 1, width: 1 }, |(_, span)| span.into());
+            let problem = Problem::Kind { expected: KEYS, found: TEXT, write: "write one `KEY: VALUE` a line".into() };
+            return Err(source.mistake(mark, problem));
+        }
+    }
+    while let Some((Event::Scalar(key, ..), span)) = events.next() {
+        let key = Written { text: key.into_owned(), mark: span.into() };
+        let Some(value) = events.next() else { break };
+        entries.push((key, behind(value, &mut events)));
+    }
+    Ok(entries)
+}
+
+fn behind<'a>((event, span): (Event<'a>, Span), events: &mut impl Iterator<Item = (Event<'a>, Span)>) -> Behind {
+    if !matches!(event, Event::SequenceStart(..)) {
+        return Behind::One(scalar((event, span), events));
+    }
+    let mut items = Vec::new();
+    while let Some(item) = events.next().filter(|(event, _)| !ends(event)) {
+        items.push(scalar(item, events));
+    }
+    Behind::Many(span.into(), items)
+}
+
+/// The text; of anything else, all of it is passed over.
+fn scalar<'a>((event, span): (Event<'a>, Span), events: &mut impl Iterator<Item = (Event<'a>, Span)>) -> Scalar {
+    let (mark, kind) = (Mark::from(span), Kind::of(&event).unwrap_or(Kind::Nothing));
+    match event {
+        Event::Scalar(text, ..) if kind != Kind::Nothing => Ok(Written { text: text.into_owned(), mark }),
+        Event::SequenceStart(..) | Event::MappingStart(..) => {
+            let mut open = 1;
+            while open > 0 {
+                match events.next() {
+                    Some((Event::SequenceStart(..) | Event::MappingStart(..), _)) => open += 1,
+                    Some((event, _)) if ends(&event) => open -= 1,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+            Err((mark, kind.named()))
+        }
+        _ => Err((mark, Kind::Nothing.named())),
+    }
+}
+
+fn ends(event: &Event<'_>) -> bool {
+    matches!(event, Event::SequenceEnd | Event::MappingEnd)
+}
+
 /// Gives the text its types.
 pub(super) fn read(source: &Source, outline: &Outline) -> Result<Form, ManifestError> {
     #[derive(Deserialize)]
@@ -101,11 +194,6 @@ pub(super) fn read(source: &Source, outline: &Outline) -> Result<Form, ManifestE
     let form: Form = from_str(source).map_err(|error| read_error(source, outline, error.without_snippet()))?;
     check_schema(source, &form.schema)?;
     Ok(form)
-}
-
-/// Gives the text of another strict format its types.
-pub(super) fn typed<'de, T: Deserialize<'de>>(source: &'de Source, outline: &Outline) -> Result<T, ManifestError> {
-    from_str(source).map_err(|error| read_error(source, outline, error.without_snippet()))
 }
 
 fn check_schema(source: &Source, schema: &Text) -> Result<(), ManifestError> {
@@ -165,13 +253,10 @@ impl Outline {
                 open.pop();
                 return Ok(());
             }
-            // The parser gives `~` for a value that is not written.
-            Event::Scalar(text, ScalarStyle::Plain, ..) if matches!(&**text, "" | "~") => Kind::Nothing,
-            Event::Scalar(_, ScalarStyle::Plain, ..) => Kind::Plain,
-            Event::Scalar(..) => Kind::Quoted,
-            Event::SequenceStart(..) => Kind::List,
-            Event::MappingStart(..) => Kind::Map,
-            _ => return Ok(()),
+            _ => match Kind::of(event) {
+                Some(kind) => kind,
+                None => return Ok(()),
+            },
         };
         if event.tag().is_some() {
             return Err(Problem::LeftOut(LeftOut::Tag));
@@ -187,11 +272,6 @@ impl Outline {
             Kind::Nothing | Kind::Plain | Kind::Quoted => {}
         }
         if open.len() > MAX_DEPTH { Err(Problem::TooDeep) } else { Ok(()) }
-    }
-
-    /// The mark with the width of what stands there.
-    pub(super) fn marked(&self, mark: Mark) -> Mark {
-        Mark { width: self.at(mark).map_or(mark.width, |node| node.width), ..mark }
     }
 
     fn at(&self, mark: Mark) -> Option<Node> {

@@ -74,6 +74,15 @@ impl Given {
         self.0.keys().copied().filter(move |&setting| !off(setting))
     }
 
+    /// Takes one of a setting's texts away.
+    fn remove(&mut self, setting: Setting, nth: usize) {
+        let Some(texts) = self.0.get_mut(&setting).filter(|texts| nth < texts.len()) else { return };
+        texts.remove(nth);
+        if texts.is_empty() {
+            self.0.remove(&setting);
+        }
+    }
+
     /// The value of a setting that has one at most.
     pub fn parsed<T>(
         &self,
@@ -198,6 +207,29 @@ pub struct Answers {
 }
 
 impl Answers {
+    /// Checks all that was given: what can be taken, and everything that cannot.
+    pub fn examine(given: &Given) -> (Self, Vec<WrongAnswer>) {
+        let mut rest = given.clone();
+        let mut places: BTreeMap<Setting, Vec<usize>> =
+            rest.0.iter().map(|(&setting, texts)| (setting, (0..texts.len()).collect())).collect();
+        let mut all: Vec<WrongAnswer> = Vec::new();
+        loop {
+            let mut wrong = match Self::new(&rest) {
+                Ok(answers) => return (answers, all),
+                Err(wrong) => wrong,
+            };
+            rest.remove(wrong.setting, wrong.nth);
+            // Each round takes one text away, so the places of those behind it have moved.
+            wrong.nth = places.get_mut(&wrong.setting).expect("it was given").remove(wrong.nth);
+            // Its name was given, and is among the mistakes.
+            let follows = wrong.error == RenderError::NoAutoUpdateVariable
+                && all.iter().any(|earlier| earlier.setting == Setting::AutoUpdateVariable);
+            if !follows {
+                all.push(wrong);
+            }
+        }
+    }
+
     /// Checks all that was given; the first that cannot be taken is the error.
     pub fn new(given: &Given) -> Result<Self, WrongAnswer> {
         Ok(Self {
@@ -211,7 +243,7 @@ impl Answers {
             pin: given.parsed(Setting::Pin, str::parse)?.unwrap_or_default(),
             heap: given.parsed(Setting::Heap, str::parse)?,
             debug: given.is_on(Setting::Debug)?,
-            java_options: given.all(Setting::JavaOption, |text| EnvValue::parse("java option", text))?,
+            java_options: given.all(Setting::JavaOption, java_option)?,
             proxy: proxy(given)?,
             socket: if given.is_on(Setting::NoDockerSocket)? { EngineSocket::Withheld } else { EngineSocket::Mounted },
             auto_update: auto_update(given)?,
@@ -236,15 +268,36 @@ fn env_file(text: &str) -> Result<String, RenderError> {
     Ok(text.to_owned())
 }
 
+/// The options of the engine's `run` that are written here already, with what to type instead.
+const OWN_OPTIONS: [(&str, &str); 7] = [
+    ("env", "write it as `-e NAME=VALUE`"),
+    ("env-file", "write each of its variables as `-e NAME=VALUE`"),
+    ("name", "write it as `--name NAME`"),
+    ("volume", "write it as `--volume SOURCE:/TARGET`"),
+    ("detach", "leave it out: the agent runs by itself"),
+    ("rm", "leave it out: the agent stays when it stops"),
+    ("restart", "leave it out: OctoPerf asks for `unless-stopped`"),
+];
+
 /// One option as one word. No other option of ours can be meant by it, and no image.
 fn run_option(text: &str) -> Result<String, RenderError> {
     refuse_control("option of the engine", text)?;
-    let name = text.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or_default());
-    let sound = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if name.is_some_and(sound) && text.len() <= MAX_RUN_OPTION {
-        return Ok(text.to_owned());
+    if text.len() > MAX_RUN_OPTION {
+        return Err(RenderError::TooLong { what: "option of the engine", limit: MAX_RUN_OPTION });
     }
-    Err(RenderError::RunOption)
+    let name = text.strip_prefix("--").map(|rest| rest.split('=').next().unwrap_or_default());
+    let sound = |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let name = name.filter(sound).ok_or(RenderError::RunOption)?;
+    match OWN_OPTIONS.iter().find(|(own, _)| *own == name) {
+        Some(&(option, instead)) => Err(RenderError::OwnOption { option, instead }),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// `JAVA_OPTS` is split at blanks, so none can be in an option.
+fn java_option(text: &str) -> Result<EnvValue, RenderError> {
+    let option = EnvValue::parse("java option", text)?;
+    if option.has_blank() { Err(RenderError::JavaOption) } else { Ok(option) }
 }
 
 fn image(text: &str) -> Result<ImageRef, RenderError> {

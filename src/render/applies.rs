@@ -1,9 +1,13 @@
 //! Which setting applies to which target. The table of `docs/render.md` is made from this one.
 
-use crate::render::answers::Answers;
+use std::collections::BTreeSet;
+
+use crate::render::answers::{Answers, WrongAnswer};
+use crate::render::environment::JAVA_OPTS;
 use crate::render::error::RenderError;
 use crate::render::setting::Setting;
-use crate::render::target::RenderTarget;
+use crate::render::target::{RenderTarget, Subject};
+use crate::render::values::KubernetesName;
 
 /// What a target makes of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,14 +146,85 @@ fn infra(setting: Setting) -> Use {
     }
 }
 
-/// Refuses answers without use, then says what lacks.
-pub(super) fn check(target: RenderTarget, answers: &Answers) -> Result<(), RenderError> {
+/// All that keeps answers from being rendered so: those without use, what lacks, and those that do not go together.
+pub(super) fn objections(target: RenderTarget, answers: &Answers) -> Vec<WrongAnswer> {
+    let mut all = Vec::new();
     for &setting in &answers.answered {
         if let Use::Unused(reason) = usage(target, setting) {
-            return Err(RenderError::NoUse { target: target.key(), setting, reason });
+            let error = RenderError::NoUse { target: target.key(), setting, reason };
+            all.push(WrongAnswer { setting, nth: 0, error });
         }
     }
     let needed = Setting::ALL.into_iter().filter(|&setting| usage(target, setting) == Use::Needed);
     let missing: Vec<Setting> = needed.filter(|setting| !answers.answered.contains(setting)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(RenderError::Missing { target: target.key(), missing }) }
+    if !missing.is_empty() {
+        let error = RenderError::Missing { target: target.key(), missing };
+        all.push(WrongAnswer { setting: Setting::As, nth: 0, error });
+    }
+    all.extend(of_this_target(target, answers));
+    if usage(target, Setting::Env) == Use::Taken {
+        all.extend(twice(target, answers));
+    }
+    if usage(target, Setting::RegistryPasswordFile) == Use::Taken {
+        all.extend(without_value(answers));
+    }
+    all
+}
+
+/// What one of the targets alone cannot take.
+fn of_this_target(target: RenderTarget, answers: &Answers) -> Option<WrongAnswer> {
+    let wrong = |setting, error| Some(WrongAnswer { setting, nth: 0, error });
+    match target {
+        RenderTarget::Docker | RenderTarget::Podman
+            if answers.answered.contains(&Setting::Engine) && answers.engine.program() != target.key() =>
+        {
+            let reason = "it names another engine than the command";
+            wrong(Setting::Engine, RenderError::NoUse { target: target.key(), setting: Setting::Engine, reason })
+        }
+        RenderTarget::Systemd | RenderTarget::Quadlet | RenderTarget::Script => {
+            // What is read by no shell has no folder that a path could be relative to.
+            let relative = answers.env_file.as_ref().filter(|path| !path.starts_with('/'))?;
+            wrong(Setting::EnvFile, RenderError::AbsolutePath(relative.chars().take(80).collect()))
+        }
+        RenderTarget::Kubernetes => {
+            let name = answers.name.as_ref()?.to_string();
+            KubernetesName::label("name", &name).err().and_then(|error| wrong(Setting::Name, error))
+        }
+        _ => None,
+    }
+}
+
+/// Variables that are set twice, or by an option of their own.
+fn twice(target: RenderTarget, answers: &Answers) -> Vec<WrongAnswer> {
+    let mut taken: BTreeSet<&str> = BTreeSet::new();
+    if target.subject() == Subject::Agent {
+        let proxy = &answers.proxy;
+        taken.extend(["AGENT_TOKEN", "SERVER_URL"]);
+        taken.extend(proxy.http.as_ref().map(|_| "HTTP_PROXY"));
+        taken.extend(proxy.https.as_ref().map(|_| "HTTPS_PROXY"));
+        taken.extend(proxy.no_proxy.as_ref().map(|_| "NO_PROXY"));
+        taken.extend(answers.auto_update.as_ref().map(|update| update.variable.as_str()));
+    }
+    let merged = |name: &str| target.subject() == Subject::Agent && name == JAVA_OPTS;
+    let names = answers.variables.iter().map(|(name, _)| name.as_str()).enumerate();
+    let repeated = names.filter(|(_, name)| !merged(name) && !taken.insert(name));
+    let wrong = |(nth, name): (usize, &str)| WrongAnswer {
+        setting: Setting::Env,
+        nth,
+        error: RenderError::EnvTwice(name.to_owned()),
+    };
+    repeated.map(wrong).collect()
+}
+
+/// Java properties without what they should carry.
+fn without_value(answers: &Answers) -> Vec<WrongAnswer> {
+    let login = &answers.registry_login;
+    let properties = [
+        (Setting::RegistryUserProperty, "registry-user", &login.user_property, &login.user),
+        (Setting::RegistryPasswordProperty, "registry-password", &login.password_property, &login.password),
+    ];
+    let lonely = properties.into_iter().filter(|(_, _, property, value)| property.is_some() && value.is_none());
+    let wrong =
+        |(setting, what, _, _)| WrongAnswer { setting, nth: 0, error: RenderError::PropertyWithoutValue { what } };
+    lonely.map(wrong).collect()
 }

@@ -55,6 +55,11 @@ impl EnvValue {
         *self.0 == text
     }
 
+    /// Whether a blank is in it.
+    pub(super) fn has_blank(&self) -> bool {
+        self.0.contains(char::is_whitespace)
+    }
+
     /// Its parts between blanks.
     pub(super) fn words(&self) -> Result<Vec<Self>, RenderError> {
         self.0.split_whitespace().map(|word| Self::parse("part of a variable", word)).collect()
@@ -62,7 +67,7 @@ impl EnvValue {
 
     /// Several values as one, with blanks between; none of them may contain a blank.
     pub(super) fn joined(values: &[Self]) -> Result<Self, RenderError> {
-        if values.iter().any(|value| value.0.contains(char::is_whitespace)) {
+        if values.iter().any(Self::has_blank) {
             return Err(RenderError::JavaOption);
         }
         let mut all = Zeroizing::new(String::with_capacity(values.iter().map(|value| value.0.len() + 1).sum()));

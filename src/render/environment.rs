@@ -7,7 +7,7 @@ use crate::render::env_file::{EnvName, EnvValue};
 use crate::render::error::{AGENT_TOKEN, RenderError};
 
 const SERVER_URL: &str = "SERVER_URL";
-const JAVA_OPTS: &str = "JAVA_OPTS";
+pub(super) const JAVA_OPTS: &str = "JAVA_OPTS";
 const DEBUG: &str = "-Dorg.slf4j.simpleLogger.defaultLogLevel=debug";
 
 /// The variables, each once: token and server first, `JAVA_OPTS` merged into one, further ones in the order given.

@@ -41,7 +41,7 @@ pub enum RenderError {
     #[error("`{0}` is no name of a variable: letters, digits, `_` and `.`, not led by a digit")]
     EnvName(String),
     /// One variable twice.
-    #[error("the variable `{0}` is set twice")]
+    #[error("the variable `{0}` is set twice, or has an option of its own")]
     EnvTwice(String),
     /// A Java option that would fall apart.
     #[error("the Java option contains a blank, and `JAVA_OPTS` is split at blanks")]
@@ -76,7 +76,7 @@ pub enum RenderError {
         images: Vec<ImageRef>,
     },
     /// No name of an image.
-    #[error("`{text}` is no name of an image: {source}")]
+    #[error("`{text}` is no name of an image")]
     Image {
         /// What was given.
         text: String,
@@ -97,7 +97,9 @@ pub enum RenderError {
     #[error("`{0}` is no size of a Java heap: a number with `k`, `m` or `g`, at least `2m`")]
     Heap(String),
     /// No volume.
-    #[error("`{0}` is no volume: `SOURCE:/TARGET` or `SOURCE:/TARGET:OPTIONS`")]
+    #[error(
+        "`{0}` is no volume: `SOURCE:/TARGET` or `SOURCE:/TARGET:OPTIONS`, where SOURCE is an absolute path or a volume's name"
+    )]
     Volume(String),
     /// No path.
     #[error("`{0}` is no absolute path without `:`, `,` and `..`")]
@@ -120,11 +122,21 @@ pub enum RenderError {
     /// No option of an engine's `run`.
     #[error("an option of the engine is not written as one word: `--NAME` or `--NAME=VALUE`")]
     RunOption,
+    /// An option of an engine's `run` that is written by other means.
+    #[error("`--{option}` is not for `run-option`")]
+    OwnOption {
+        /// Its name.
+        option: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
     /// A pasted command that is not understood. It is not repeated: it holds the token.
     #[error("the pasted command cannot be used: {reason}")]
     Pasted {
         /// Why.
         reason: &'static str,
+        /// What to type next.
+        help: &'static str,
     },
     /// No certificates.
     #[error("the certificate file {0}")]
@@ -261,6 +273,7 @@ impl Explain for RenderError {
             | Self::Heap(_)
             | Self::Volume(_)
             | Self::RunOption
+            | Self::OwnOption { .. }
             | Self::Pasted { .. }
             | Self::AbsolutePath(_)
             | Self::Port(_)
@@ -295,7 +308,8 @@ impl Explain for RenderError {
                 Some(format!("choose one of its images with `--image`: {}", listed(images)))
             }
             Self::NotInBundle { wanted, images } if images.iter().any(|image| image.repository() == wanted.repository()) => {
-                Some("pull a bundle with that tag, or take the bundle's: `--image NAME:TAG`".into())
+                let first = images.iter().find(|image| image.repository() == wanted.repository())?;
+                Some(format!("pull a bundle with that tag, or take the bundle's: `--image {first}`"))
             }
             Self::NoAgent { .. } | Self::NotInBundle { .. } => {
                 Some("see what is in it: `octobundle inspect FILE`".into())
@@ -306,16 +320,16 @@ impl Explain for RenderError {
                 Some("copy the token again from the command that OctoPerf shows under \"Add Agent\"".into())
             }
             Self::Heap(_) => Some("write it as in `--heap 1g`".into()),
-            Self::Volume(_) => Some("write it as in `-v /srv/data:/data:ro`".into()),
+            Self::Volume(_) => Some("write it as in `--volume /srv/data:/data:ro`".into()),
+            Self::OwnOption { instead, .. } => Some((*instead).into()),
             Self::RunOption => Some("write it as in `--run-option=--memory=2g`".into()),
-            Self::Pasted { .. } => {
-                Some("paste the whole command that OctoPerf shows under \"Add Agent\", from `docker run` to the image".into())
-            }
-            Self::AbsolutePath(_) => Some("write it as in `/home/octoperf/data`".into()),
+            Self::Pasted { help, .. } => Some((*help).into()),
+            Self::AbsolutePath(_) => Some("write the whole path, as in `/srv/octoperf/data`".into()),
             Self::Port(_) => Some("write it as in `--port octoperf-ui=8080`".into()),
-            Self::NoPort { parts } => parts.first().map(|part| {
-                format!("take it from the vendor's compose file or chart: `--port {part}=NUMBER`")
-            }),
+            Self::NoPort { parts } => {
+                let flags: Vec<String> = parts.iter().map(|part| format!("--port {part}=NUMBER")).collect();
+                Some(format!("take them from the vendor's compose file or chart: `{}`", flags.join(" ")))
+            }
             Self::NoPart { .. } => {
                 Some("pull the release with the group `infra`; of an image that the release does not list, add it to a manifest of your own".into())
             }
@@ -330,10 +344,15 @@ impl Explain for RenderError {
                 Some("add `--registry-password-file FILE`".into())
             }
             Self::PropertyWithoutValue { what } => Some(format!("add `--{what} VALUE`")),
-            Self::NoTarget { near, .. } => near.as_ref().map(|near| format!("did you mean `--as {near}`?")),
+            Self::NoTarget { near: Some(near), .. } => Some(format!("did you mean `--as {near}`?")),
+            Self::NoTarget { known, .. } => known.first().map(|first| format!("write it as in `--as {first}`")),
             Self::NoUse { setting, .. } => Some(format!("leave out `{}`", setting.key())),
+            Self::Missing { missing, .. } if missing[..] == [Setting::TokenFile] => {
+                Some("add `--token-file FILE`, or its line in a `--site` file; in a terminal it is asked for".into())
+            }
             Self::Missing { missing, .. } => {
-                missing.first().map(|setting| format!("add `--{}`, or its line in a `--site` file", setting.key()))
+                let flags: Vec<String> = missing.iter().map(|setting| setting.flag()).collect();
+                Some(format!("add `{}`, or the same to a `--site` file", flags.join(" ")))
             }
             Self::KubernetesName { .. } => Some("write it as in `octoperf-agent-1`".into()),
             Self::NoKubernetesAgent { .. } => {
@@ -345,17 +364,24 @@ impl Explain for RenderError {
             Self::OldChart => Some("write the values by hand, by the names that `octobundle push --dry-run` shows".into()),
             Self::SeveralVersions { .. } => Some("carry the images of one release".into()),
             Self::NoTag(_) => Some("give it a tag in the release manifest".into()),
-            Self::Empty { .. }
-            | Self::TooLong { .. }
-            | Self::Control { .. }
-            | Self::EnvValue { .. }
-            | Self::EnvName(_)
-            | Self::EnvTwice(_)
-            | Self::JavaOption
-            | Self::Image { .. }
-            | Self::Choice { .. }
-            | Self::Unquotable { .. }
-            | Self::Template { .. } => None,
+            Self::EnvTwice(name) => Some(match name.as_str() {
+                AGENT_TOKEN => "give the token by `--token-file FILE`, or type it when it is asked for".into(),
+                "SERVER_URL" => "give it by `--server-url URL`".into(),
+                "HTTP_PROXY" => "give it once: by `--agent-http-proxy PROXY`".into(),
+                "HTTPS_PROXY" => "give it once: by `--agent-https-proxy PROXY`".into(),
+                "NO_PROXY" => "give it once: by `--agent-no-proxy HOSTS`".into(),
+                _ => "leave out one of the two".into(),
+            }),
+            Self::EnvName(_) => Some("write it as in `-e NAME=VALUE` or `-e some.name=VALUE`".into()),
+            Self::EnvValue { .. } => Some("leave out quotes and blanks at its ends: nothing needs to be quoted in it".into()),
+            Self::JavaOption => Some("give each option by a `--java-option` of its own".into()),
+            Self::Empty { what } => Some(format!("write the {what} into the file or behind the option")),
+            Self::TooLong { .. } => Some("check that it is what was meant; a larger text goes into a file that the agent reads: `--volume /FILE:/FILE:ro`".into()),
+            Self::Control { .. } => Some("type it again; what was copied with it cannot be seen".into()),
+            Self::Image { .. } => Some("write it as in `--image docker.io/octoperf/docker-agent:9.0.0`; `octobundle inspect FILE` lists the bundle's".into()),
+            Self::Choice { what, choices, .. } => choices.first().map(|first| format!("write it as in `--{what} {first}`")),
+            Self::Unquotable { .. } => Some("choose a value without it, or another form with `--as`".into()),
+            Self::Template { .. } => Some("correct the template: docs/render.md, \"A template of your own\", has its values".into()),
         }
     }
 }

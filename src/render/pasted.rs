@@ -55,6 +55,10 @@ const SHORT_OPTIONS: [(char, &str); 10] = [
     ('c', "cpu-shares"),
 ];
 
+/// Where engines' sockets are, on a host and in an agent's container.
+const SOCKETS: [&str; 4] =
+    ["/var/run/docker.sock", "/run/docker.sock", "/var/run/podman/podman.sock", "/run/podman/podman.sock"];
+
 /// The options of docker before `run` that have a value.
 const GLOBAL_OPTIONS: [&str; 9] =
     ["-H", "--host", "-c", "--context", "--config", "-l", "--log-level", "--tlscacert", "--tlscert"];
@@ -136,8 +140,20 @@ fn one_line(text: &str) -> Result<String, RenderError> {
                     "it has a variable or a substitution (`$` or a backquote outside of single quotes)",
                 ));
             }
-            (';' | '&' | '|' | '<' | '>' | '(' | ')' | '\n', Quote::None) => {
+            (';' | '&' | '|' | '<' | '>' | '(' | ')', Quote::None) => {
                 return Err(refuse("it goes on with a second command, a pipe or a redirection"));
+            }
+            ('\n', Quote::None) => {
+                return Err(RenderError::Pasted {
+                    reason: "it goes on in a new line, and the line before does not end in a `\\`",
+                    help: "write the command in one line, or end each of its lines but the last in a `\\`",
+                });
+            }
+            ('\u{2018}'..='\u{201f}', Quote::None) => {
+                return Err(RenderError::Pasted {
+                    reason: "it has typographic quotes, which a shell takes for letters",
+                    help: "copy the command from OctoPerf's page itself, or replace them by `'`",
+                });
             }
             (_, quote) => quote,
         };
@@ -242,10 +258,7 @@ impl Reader {
     fn switch(&mut self, name: &str) {
         match name {
             "detach" => {}
-            // `--rm` would have the engine refuse `--restart`.
-            "interactive" | "tty" | "rm" => {
-                self.notes.push(format!("`--{name}` is left out: an agent runs by itself."));
-            }
+            "interactive" | "tty" | "rm" => self.leave_out(name),
             _ => self.keep(format!("--{name}")),
         }
     }
@@ -254,15 +267,54 @@ impl Reader {
         match name {
             "env" => self.variable(value),
             "name" => self.given.add(Setting::Name, value),
-            "volume" if value.split(':').nth(1) == Some("/var/run/docker.sock") => self.socket = true,
-            "volume" => self.given.add(Setting::Volume, value),
+            "volume" => self.volume(value, &mut value.split(':')),
+            "mount" if is_bind(value) => self.mount(value),
             "restart" if value == "unless-stopped" => {}
+            // Beside our own policy, or with `--rm`, engines refuse it.
+            "restart" => {
+                self.notes.push(format!("`--restart={value}` is left out: OctoPerf asks for `unless-stopped`."));
+            }
             "detach" if value == "true" => {}
+            "detach" | "interactive" | "tty" | "rm" => self.leave_out(name),
             "env-file" => self.notes.push("`--env-file` is left out: give what it holds with `-e`.".into()),
             _ if SWITCHES.contains(&name) || is_option_name(name) => self.keep(format!("--{name}={value}")),
             _ => return Err(refuse("it has an option whose name is none")),
         }
         Ok(())
+    }
+
+    /// A volume by its source and target. The engine's socket is mounted by us, wherever that of the chosen engine is.
+    fn volume<'a>(&mut self, text: &str, parts: &mut impl Iterator<Item = &'a str>) {
+        let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        if !SOCKETS.contains(&target) {
+            self.given.add(Setting::Volume, text);
+            return;
+        }
+        self.socket = true;
+        // Git's shell on Windows wants a second slash in front.
+        if !SOCKETS.contains(&source.strip_prefix("//").map_or(source, |_| &source[1..])) {
+            self.notes.push(format!(
+                "The socket `{source}` of the command is not taken over: the engine's usual one is mounted."
+            ));
+        }
+    }
+
+    /// The engine's socket where it is mounted by `--mount`; of others the whole option is kept.
+    fn mount(&mut self, text: &str) {
+        let field = |names: &[&str]| {
+            let fields = text.split(',').filter_map(|field| field.split_once('='));
+            fields.filter(|(name, _)| names.contains(name)).map(|(_, value)| value).next_back().unwrap_or_default()
+        };
+        let (source, target) = (field(&["source", "src"]), field(&["target", "dst", "destination"]));
+        if SOCKETS.contains(&target) {
+            self.volume(text, &mut [source, target].into_iter());
+        } else {
+            self.keep(format!("--mount={text}"));
+        }
+    }
+
+    fn leave_out(&mut self, name: &str) {
+        self.notes.push(format!("`--{name}` is left out: an agent runs by itself."));
     }
 
     fn variable(&mut self, text: &str) {
@@ -288,12 +340,22 @@ impl Reader {
         self.given.add(Setting::RunOption, word);
     }
 
+    /// Without a tag engines take `latest`.
     fn image(&mut self, name: &str) -> Result<(), RenderError> {
-        let parsed: Result<ImageRef, _> = name.parse();
-        parsed.map_err(|source| RenderError::Image { text: name.chars().take(200).collect(), source })?;
-        self.given.add(Setting::Image, name);
+        let latest = format!("{name}:latest");
+        let sound = |text: &str| text.parse::<ImageRef>();
+        let text = match sound(name) {
+            Ok(_) => name,
+            Err(_) if sound(&latest).is_ok() => &latest,
+            Err(source) => return Err(RenderError::Image { text: name.chars().take(200).collect(), source }),
+        };
+        self.given.add(Setting::Image, text);
         Ok(())
     }
+}
+
+fn is_bind(mount: &str) -> bool {
+    mount.split(',').any(|field| field == "type=bind")
 }
 
 fn is_option_name(name: &str) -> bool {
@@ -302,7 +364,8 @@ fn is_option_name(name: &str) -> bool {
 }
 
 fn refuse(reason: &'static str) -> RenderError {
-    RenderError::Pasted { reason }
+    let help = "paste the whole command that OctoPerf shows under \"Add Agent\", from `docker run` to the image";
+    RenderError::Pasted { reason, help }
 }
 
 #[cfg(test)]

@@ -169,6 +169,20 @@ impl Setting {
         }
     }
 
+    /// It on the command line, with a word for what to write.
+    pub fn flag(self) -> String {
+        let word = match (self, self.kind()) {
+            (_, Kind::Switch) => return format!("--{}", self.key()),
+            (_, Kind::File) => "FILE",
+            (Self::ServerUrl, _) => "URL",
+            (Self::DataPath, _) => "PATH",
+            (Self::Name | Self::Namespace | Self::PullSecret, _) => "NAME",
+            (Self::Box, _) => "BOX",
+            _ => "VALUE",
+        };
+        format!("--{} {word}", self.key())
+    }
+
     /// What is written for it.
     pub fn kind(self) -> Kind {
         match self {

@@ -1,8 +1,8 @@
 //! The forms in which a site can have it.
 
 use crate::manifest::closest;
-use crate::render::answers::Answers;
-use crate::render::applies::check;
+use crate::render::answers::{Answers, WrongAnswer};
+use crate::render::applies;
 use crate::render::error::RenderError;
 use crate::render::images::PrivateImages;
 use crate::render::rendered::Rendered;
@@ -129,16 +129,19 @@ impl RenderTarget {
         })
     }
 
-    /// Whether these answers are enough for this target, and none of them is without use.
-    pub fn accepts(self, answers: &Answers) -> Result<(), RenderError> {
-        check(self, answers)
+    /// All that keeps these answers from being rendered so: those without use, what lacks, and those that do not go
+    /// together. What the bundle lacks is told when it is rendered.
+    pub fn objections(self, answers: &Answers) -> Vec<WrongAnswer> {
+        applies::objections(self, answers)
     }
 
     /// Renders: text to text, no I/O.
     ///
     /// Refuses answers that this target has no use for, and says which ones it lacks.
     pub fn render(self, answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
-        self.accepts(answers)?;
+        if let Some(wrong) = self.objections(answers).into_iter().next() {
+            return Err(wrong.error);
+        }
         match self {
             Self::Docker => run::render(ContainerEngine::Docker, answers, images),
             Self::Podman => run::render(ContainerEngine::Podman, answers, images),

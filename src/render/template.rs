@@ -124,10 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn a_template_that_asks_too_much_stops() {
+    fn sec_56_a_template_has_no_files_no_environment_and_a_limit_of_steps() {
         for text in [
             "{{ missing }}",
             "{{ env('HOME') }}",
+            "{{ environ.HOME }}",
+            "{{ open('/etc/passwd') }}",
+            "{{ lookup('file', '/etc/passwd') }}",
+            "{{ get_url('http://localhost/') }}",
+            "{% extends '/etc/passwd' %}",
+            "{% import '/etc/passwd' as x %}",
+            "{% from '/etc/passwd' import x %}",
             "{{ list }}",
             "{% include '/etc/passwd' %}",
             "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",

@@ -221,8 +221,8 @@ impl FromStr for Volume {
         let mut parts = text.split(':');
         let (source, target) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let options = parts.next();
-        // A `,` or `"` in it would be read as CSV by some engines' commands.
-        let sound = !source.is_empty()
+        // No shell of ours expands `~`, and a folder that a path could be relative to is known to nobody.
+        let sound = (source.starts_with('/') || is_volume_name(source))
             && (target.starts_with('/') && target.len() > 1)
             && options
                 .is_none_or(|options| options.bytes().all(|b| b.is_ascii_alphanumeric() || b == b',' || b == b'='))
@@ -230,6 +230,11 @@ impl FromStr for Volume {
             && parts.next().is_none();
         if sound { Ok(Self(text.to_owned())) } else { Err(RenderError::Volume(text.chars().take(80).collect())) }
     }
+}
+
+/// docker's grammar of volumes' names, which is that of containers.
+fn is_volume_name(text: &str) -> bool {
+    text.parse::<ContainerName>().is_ok()
 }
 
 impl Volume {
@@ -245,7 +250,7 @@ impl Volume {
 
     /// The volume's name, where its source is no path.
     pub fn named_source(&self) -> Option<&str> {
-        self.0.split(':').next().filter(|source| !source.starts_with(['/', '.', '~']))
+        self.0.split(':').next().filter(|source| !source.starts_with('/'))
     }
 
     /// Where it stands in the container.

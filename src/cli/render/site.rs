@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use octobundle::content::folder_of;
-use octobundle::failure::Failure;
-use octobundle::manifest::{MAX_MANIFEST_BYTES, Sheet, SheetEntry};
-use octobundle::render::{Answers, Given, Kind, RenderError, RenderTarget, Setting, Subject, WrongAnswer};
+use octobundle::failure::{Explain as _, Failure};
+use octobundle::manifest::{MAX_MANIFEST_BYTES, Sheet, SheetMistake};
+use octobundle::render::{Answers, Given, Kind, RenderTarget, Setting, Subject, Use, WrongAnswer, usage};
 
-use crate::cli::input::{read_limited, usage};
+use crate::cli::input::read_limited;
 use crate::cli::push::target;
 use crate::cli::render::flags::answer_file;
 
@@ -18,80 +18,131 @@ pub(crate) struct Site {
     pub(crate) given: Given,
 }
 
+/// What a site file says when it is looked at by itself.
+pub(crate) struct Checked {
+    /// What it is good for, in words; only of one without mistakes.
+    pub(crate) says: Option<String>,
+    /// All that is wrong with it, from top to bottom.
+    pub(crate) mistakes: Vec<SheetMistake>,
+}
+
 impl Site {
-    /// Reads one. Files that it names stand beside it, or have absolute paths.
+    /// Reads one. Files that it names stand beside it, or have absolute paths. The first mistake is the error.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
+        let (site, mistakes) = Self::look(path)?;
+        mistakes.into_iter().min_by_key(|mistake| mistake.line).map_or(Ok(site), |first| Err(first.error.into()))
+    }
+
+    /// Looks at one by itself: everything that is wrong with it, or what it is for.
+    pub(crate) fn check(path: &Path) -> Result<Checked, Failure> {
+        let (site, mut mistakes) = Self::look(path)?;
+        let (mut answers, wrong) = Answers::examine(&site.given);
+        // What has a wrong answer does not lack.
+        answers.answered.extend(site.settings().filter(|&setting| {
+            site.given.texts(setting).is_empty() || wrong.iter().any(|wrong| wrong.setting == setting)
+        }));
+        let (says, mut objections) = site.purpose(&answers);
+        for objection in &mut objections {
+            objection.nth = place_before(objection, &wrong);
+        }
+        mistakes.extend(wrong.iter().chain(&objections).map(|wrong| site.mistake(wrong)));
+        mistakes.extend(site.wrong_registry());
+        mistakes.sort_by_key(|mistake| mistake.line);
+        Ok(Checked { says: mistakes.is_empty().then_some(says), mistakes })
+    }
+
+    fn settings(&self) -> impl Iterator<Item = Setting> {
+        self.sheet.entries().filter_map(|entry| Setting::by_key(entry.key))
+    }
+
+    /// What can be read of one, and what cannot.
+    fn look(path: &Path) -> Result<(Self, Vec<SheetMistake>), Failure> {
         let text = read_limited(path, MAX_MANIFEST_BYTES as u64 + 1)?;
-        let sheet = Sheet::parse(&path.display().to_string(), &text, &Setting::ALL.map(Setting::key))?;
-        let mut given = Given::default();
-        for entry in sheet.entries() {
-            let setting = Setting::by_key(entry.key).expect("other keys were refused");
-            for text in texts(&sheet, setting, &entry)? {
-                given.add(setting, text);
+        let known = Setting::ALL.map(Setting::key);
+        let (sheet, mistakes) = Sheet::parse(&path.display().to_string(), &text, &known)?;
+        let mut site = Self { path: path.to_owned(), sheet, given: Given::default() };
+        let more = site.take_answers();
+        Ok((site, mistakes.into_iter().chain(more).collect()))
+    }
+
+    fn take_answers(&mut self) -> Vec<SheetMistake> {
+        let mut mistakes = Vec::new();
+        for entry in self.sheet.entries() {
+            let setting = Setting::by_key(entry.key).expect("other keys were left out");
+            match (setting.kind(), &entry.texts[..]) {
+                (Kind::Texts, texts) => texts.iter().for_each(|text| self.given.add(setting, *text)),
+                (Kind::File, [named]) => match answer_file(&folder_of(&self.path).join(named)) {
+                    Ok(content) => self.given.add(setting, content),
+                    Err(failure) => {
+                        let message = format!("`{}` cannot be used: {}", entry.key, failure.chain().join(": "));
+                        let help = failure.help().map(str::to_owned);
+                        mistakes.push(self.sheet.mistake(entry.key, Some(0), message, help));
+                    }
+                },
+                (_, [text]) => self.given.add(setting, *text),
+                _ if entry.sound => {
+                    let message = format!("`{}` takes one value", entry.key);
+                    let help = Some(format!("write `{}: VALUE`", entry.key));
+                    mistakes.push(self.sheet.mistake(entry.key, None, message, help));
+                }
+                _ => {}
             }
         }
-        // A path in it is relative to it.
-        let mut site = Self { path: path.to_owned(), sheet, given };
-        site.read_files()?;
-        Ok(site)
+        mistakes
     }
 
-    fn read_files(&mut self) -> Result<(), Failure> {
-        for setting in Setting::ALL.into_iter().filter(|setting| setting.kind() == Kind::File) {
-            let Some(named) = self.given.one(setting) else { continue };
-            let content = answer_file(&folder_of(&self.path).join(named)).map_err(|failure| {
-                failure.within(format!("`{}` in `{}` cannot be used", setting.key(), self.path.display()))
-            })?;
-            self.given = std::mem::take(&mut self.given).without(setting);
-            self.given.add(setting, content);
-        }
-        Ok(())
+    /// That an answer of this file is wrong, where it stands.
+    fn mistake(&self, wrong: &WrongAnswer) -> SheetMistake {
+        self.sheet.mistake(wrong.setting.key(), Some(wrong.nth), wrong.to_string(), wrong.help())
     }
 
-    /// The error that an answer of this file is wrong, where it stands.
+    /// The same as an error.
     pub(crate) fn explain(&self, wrong: &WrongAnswer) -> Failure {
-        use octobundle::failure::Explain as _;
-        self.sheet.mistake(wrong.setting.key(), wrong.nth, wrong.to_string(), wrong.help()).into()
+        self.mistake(wrong).error.into()
     }
 
-    /// Checks the file by itself; gives what it is for.
-    pub(crate) fn check(&self) -> Result<String, Failure> {
-        let answers = Answers::new(&self.given).map_err(|wrong| self.explain(&wrong))?;
-        if let Some(registry) = self.given.one(Setting::Registry) {
-            let keep_host = self.given.is_on(Setting::KeepHost).map_err(|wrong| self.explain(&wrong))?;
-            target(registry, keep_host).map_err(|failure| {
-                let message = failure.chain().join(": ");
-                Failure::from(self.sheet.mistake("registry", 0, message, failure.help().map(str::to_owned)))
-            })?;
-        }
+    fn wrong_registry(&self) -> Option<SheetMistake> {
+        let keep_host = self.given.is_on(Setting::KeepHost).unwrap_or_default();
+        let failure = target(self.given.one(Setting::Registry)?, keep_host).err()?;
+        let message = failure.chain().join(": ");
+        Some(self.sheet.mistake(Setting::Registry.key(), Some(0), message, failure.help().map(str::to_owned)))
+    }
+
+    /// What these answers are for, and what keeps them from it.
+    fn purpose(&self, answers: &Answers) -> (String, Vec<WrongAnswer>) {
         let Some(key) = self.given.one(Setting::As) else {
-            return Ok("its answers are sound; it says nothing `as` what".into());
+            return ("its answers are sound; it says nothing `as` what".into(), Vec::new());
         };
-        let told = |subject| RenderTarget::by_key(subject, key).and_then(|target| target.accepts(&answers));
-        let of_agent = told(Subject::Agent);
-        let subject = if of_agent.is_ok() { Subject::Agent } else { Subject::Infra };
-        match (of_agent, told(Subject::Infra)) {
-            (Err(error), Err(_)) => {
-                let setting = match &error {
-                    RenderError::NoUse { setting, .. } => *setting,
-                    _ => Setting::As,
-                };
-                Err(self.explain(&WrongAnswer { setting, nth: 0, error }))
-            }
-            _ => Ok(format!("`render {} --as {key}` has all it needs", subject.key())),
+        let known = [Subject::Agent, Subject::Infra].map(|subject| RenderTarget::by_key(subject, key));
+        // `compose` is a form of both: it is meant for the one that has less against it.
+        let fitting = known.iter().flatten().map(|&target| (target, objections(target, answers)));
+        match (fitting.min_by_key(|(_, objections)| objections.len()), known) {
+            (Some((target, objections)), _) => (purpose_of(target, answers), objections),
+            (None, [Err(error), _]) => (String::new(), vec![WrongAnswer { setting: Setting::As, nth: 0, error }]),
+            (None, _) => unreachable!("what is known of an agent fits"),
         }
     }
 }
 
-/// The texts of an entry, where its setting takes so many.
-fn texts<'a>(sheet: &Sheet, setting: Setting, entry: &SheetEntry<'a>) -> Result<Vec<&'a str>, Failure> {
-    if setting.kind() != Kind::Texts && entry.texts.len() != 1 {
-        let help = Some(format!("write `{}: VALUE`", setting.key()));
-        return Err(sheet
-            .mistake(setting.key(), usize::MAX, format!("`{}` takes one value", setting.key()), help)
-            .into());
+/// Which text of the file an objection is about: those that could not be taken were not counted.
+fn place_before(objection: &WrongAnswer, wrong: &[WrongAnswer]) -> usize {
+    let gone = |nth| wrong.iter().any(|wrong| wrong.setting == objection.setting && wrong.nth == nth);
+    (0..).filter(|&nth| !gone(nth)).nth(objection.nth).expect("there is no end of numbers")
+}
+
+/// A token that lacks is asked for when it is needed.
+fn objections(target: RenderTarget, answers: &Answers) -> Vec<WrongAnswer> {
+    let mut answers = answers.clone();
+    if usage(target, Setting::TokenFile) == Use::Needed {
+        answers.answered.insert(Setting::TokenFile);
     }
-    Ok(entry.texts.clone())
+    target.objections(&answers)
+}
+
+fn purpose_of(target: RenderTarget, answers: &Answers) -> String {
+    let asks = usage(target, Setting::TokenFile) == Use::Needed && answers.token.is_none();
+    let token = if asks { " but the token, which it asks for in a terminal" } else { "" };
+    format!("`render {} --as {}` has all it needs{token}", target.subject().key(), target.key())
 }
 
 /// Reads a pasted command from a file, or from standard input for `-`.
@@ -101,7 +152,10 @@ pub(crate) fn pasted_text(path: &Path) -> Result<String, Failure> {
     }
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::io::Read::take(std::io::stdin(), 1 << 20), &mut text).map_err(|error| {
-        usage(format!("the pasted command cannot be read: {error}"), "give it as text: `--from-command FILE`")
+        crate::cli::input::usage(
+            format!("the pasted command cannot be read: {error}"),
+            "give it as text: `--from-command FILE`",
+        )
     })?;
     Ok(text)
 }

@@ -42,7 +42,6 @@ const OLD_INTERFACE: &str = "octoperf/enterprise-ui";
 pub(in crate::render) fn manifests(answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
     let image = agent(answers, images)?;
     let name = answers.name.as_ref().expect("it was checked that this target has a name").to_string();
-    KubernetesName::label("name", &name)?;
     let namespace = answers.namespace.as_ref().expect("it was checked that this target has a namespace");
     let token_secret = answers.token.is_none().then(|| format!("{name}-token"));
     let reference = image.reference(answers.pin);

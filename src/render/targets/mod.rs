@@ -86,14 +86,9 @@ impl<'a> Agent<'a> {
         RenderedFile::new(format!("{}.env", self.name), FileMode::Secret, env_file_text(&self.variables))
     }
 
-    /// The path of the env-file on the host: as asked, or below `/etc`. What is read by no shell has no folder that
-    /// another path could be relative to.
-    fn env_path(&self) -> Result<String, RenderError> {
-        match &self.answers.env_file {
-            None => Ok(format!("/etc/octobundle/{}.env", self.name)),
-            Some(path) if path.starts_with('/') => Ok(path.clone()),
-            Some(path) => Err(RenderError::AbsolutePath(path.chars().take(80).collect())),
-        }
+    /// The path of the env-file on the host: as asked, or below `/etc`.
+    fn env_path(&self) -> String {
+        self.answers.env_file.clone().unwrap_or_else(|| format!("/etc/octobundle/{}.env", self.name))
     }
 
     /// The registry's authority, where an engine looks for it below its own folder.

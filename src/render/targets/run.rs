@@ -7,7 +7,6 @@ use crate::render::error::RenderError;
 use crate::render::images::PrivateImages;
 use crate::render::quote::posix_line;
 use crate::render::rendered::{FileMode, Rendered, RenderedFile};
-use crate::render::setting::Setting;
 use crate::render::targets::{Agent, Runs};
 use crate::render::values::ContainerEngine;
 
@@ -16,10 +15,6 @@ pub(in crate::render) fn render(
     answers: &Answers,
     images: &PrivateImages,
 ) -> Result<Rendered, RenderError> {
-    if answers.answered.contains(&Setting::Engine) && answers.engine != engine {
-        let reason = "it names another engine than the command";
-        return Err(RenderError::NoUse { target: engine.program(), setting: Setting::Engine, reason });
-    }
     let agent = Agent::new(answers, images)?;
     let env_file = answers.env_file.clone().unwrap_or_else(|| format!("{}.env", agent.name));
     let arguments = agent.arguments(engine, Runs::Detached, &env_file)?;

@@ -21,7 +21,7 @@ const PROXIES: [&str; 3] = ["HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"];
 /// The script. It is for its owner alone where it holds the token, a password, or a variable that may be a secret.
 pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
     let agent = Agent::new(answers, images)?;
-    let env_path = agent.env_path()?;
+    let env_path = agent.env_path();
     let engine = answers.engine;
     let arguments = agent.arguments(engine, Runs::Detached, &env_path)?;
     let revision = Digest::of(posix_line(&arguments).as_bytes());

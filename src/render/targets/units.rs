@@ -17,11 +17,11 @@ const QUADLET: Template<'_> =
 /// A unit that keeps `docker run` or `podman run` in its foreground.
 pub(in crate::render) fn systemd(answers: &Answers, images: &PrivateImages) -> Result<Rendered, RenderError> {
     let agent = Agent::new(answers, images)?;
-    let arguments = agent.arguments(answers.engine, Runs::Supervised, &agent.env_path()?)?;
+    let arguments = agent.arguments(answers.engine, Runs::Supervised, &agent.env_path())?;
     let mut values = unit_values(&agent, answers.engine);
     values.push(("arguments", arguments.into_iter().collect()));
     let unit = RenderedFile::new(format!("{}.service", agent.name), FileMode::Plain, UNIT.fill(&values)?);
-    rendered(&agent, answers.engine, unit, "/etc/systemd/system")
+    Ok(rendered(&agent, answers.engine, unit, "/etc/systemd/system"))
 }
 
 /// A Quadlet.
@@ -31,11 +31,11 @@ pub(in crate::render) fn quadlet(answers: &Answers, images: &PrivateImages) -> R
     let mut values = unit_values(&agent, engine);
     values.extend([
         ("image", text(&agent.reference())),
-        ("env_file", text(&agent.env_path()?)),
+        ("env_file", text(&agent.env_path())),
         ("volumes", agent.volumes(engine).iter().map(Volume::as_str).collect()),
     ]);
     let unit = RenderedFile::new(format!("{}.container", agent.name), FileMode::Plain, QUADLET.fill(&values)?);
-    let mut rendered = rendered(&agent, engine, unit, "/etc/containers/systemd")?;
+    let mut rendered = rendered(&agent, engine, unit, "/etc/containers/systemd");
     rendered.notes.insert(0, "Quadlets need podman 4.4 or newer.".into());
     Ok(rendered)
 }
@@ -54,13 +54,8 @@ fn unit_values(agent: &Agent<'_>, engine: ContainerEngine) -> Vec<(&'static str,
     ]
 }
 
-fn rendered(
-    agent: &Agent<'_>,
-    engine: ContainerEngine,
-    unit: RenderedFile,
-    folder: &str,
-) -> Result<Rendered, RenderError> {
-    let (program, env_path) = (engine.program(), agent.env_path()?);
+fn rendered(agent: &Agent<'_>, engine: ContainerEngine, unit: RenderedFile, folder: &str) -> Rendered {
+    let (program, env_path) = (engine.program(), agent.env_path());
     let mut notes = vec![
         format!(
             "Copy `{}` to `{folder}` and `{}.env` to `{env_path}` (mode 0600, owner root).",
@@ -75,5 +70,5 @@ fn rendered(
     notes.extend(agent.notes(engine));
     let mut files = vec![unit, agent.env_file()];
     files.extend(agent.authority());
-    Ok(Rendered { files, arguments: None, agent: Some(agent.reference()), images: vec![agent.reference()], notes })
+    Rendered { files, arguments: None, agent: Some(agent.reference()), images: vec![agent.reference()], notes }
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use super::quote::texts;
 use super::*;
 use crate::failure::Explain;
-use crate::render::{FileMode, Pin, Subject, Use, usage};
+use crate::plan::MirrorMap;
+use crate::render::{FileMode, Kind, Pin, Subject, Use, usage};
 
 /// A release with everything that any target names.
 pub(super) fn everything() -> Lock {
@@ -141,7 +142,7 @@ fn every_image_that_is_named_is_one_that_push_makes() {
 }
 
 #[test]
-fn no_secret_is_in_a_command_a_note_or_a_file_that_others_read() {
+fn sec_55_no_secret_is_in_a_command_a_note_or_a_file_that_others_read() {
     for target in RenderTarget::ALL {
         let rendered = rendered(target, &answers_for(target, true));
         let open = rendered.files.iter().filter(|file| !file.mode().is_secret()).map(|file| file.content().to_owned());
@@ -247,5 +248,134 @@ proptest! {
         let extra = read["services"]["agent"]["environment"]["EXTRA.one"].as_str().unwrap();
         prop_assert_eq!(extra.replace("$$", "$"), value);
         prop_assert!(!extra.replace("$$", "").contains('$'));
+    }
+}
+
+/// Where a site may have its registry, with and without the source's host in the names.
+fn places() -> impl Strategy<Value = Target> {
+    let host = prop_oneof![
+        "[a-z][a-z0-9]{0,8}\\.[a-z]{2,5}",
+        "10\\.[1-9]\\.0\\.[1-9]",
+        "\\[fd00::[1-9]\\]",
+        Just("localhost".to_owned())
+    ];
+    let path = "(/[a-z0-9]{1,6}([._-][a-z0-9]{1,4})?){0,3}";
+    (host, proptest::option::of(1..=u16::MAX), path, any::<bool>()).prop_filter_map(
+        "a place",
+        |(host, port, path, keep)| {
+            let port = port.map_or_else(String::new, |port| format!(":{port}"));
+            let hosts = if keep { SourceHost::Keep } else { SourceHost::Drop };
+            Target::parse(&format!("{host}{port}{path}"), hosts).ok()
+        },
+    )
+}
+
+/// The same release from other registries, in other versions.
+fn releases() -> impl Strategy<Value = Lock> {
+    let host =
+        prop_oneof![Just("docker.io"), Just("registry.hub.docker.com"), Just("reg.vendor.com:8443"), Just("quay.io")];
+    (host, "[0-9]{1,2}\\.[0-9]{1,2}(\\.[0-9]{1,2})?(-[A-Za-z0-9_.]{0,5}[a-z0-9])?").prop_map(|(host, tag)| {
+        let mut lock = everything();
+        for image in &mut lock.images {
+            let path = image.name.repository().name.to_string();
+            image.name = format!("{host}/{path}:{tag}").parse().unwrap();
+        }
+        lock
+    })
+}
+
+/// Every word of a text that begins with the place, as a reader of names would take it.
+fn named_at<'a>(place: &str, text: &'a str) -> BTreeSet<&'a str> {
+    let begin = format!("{place}/");
+    let ends = |c: char| !(c.is_ascii_alphanumeric() || "._/:@-".contains(c));
+    // Below a folder it is the name of one, such as that of a registry's authority; behind a letter, the end of a word.
+    let inside = |at: usize| text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "./-".contains(c));
+    let at = text.match_indices(&begin).map(|(at, _)| at).filter(|&at| !inside(at));
+    at.map(|at| {
+        let rest = &text[at + begin.len()..];
+        let length = begin.len() + rest.find(ends).unwrap_or(rest.len());
+        text[at..at + length].trim_end_matches(['.', ':'])
+    })
+    .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(24) })]
+    #[test]
+    fn whatever_bundle_and_registry_only_images_that_push_makes_are_named(place in places(), lock in releases()) {
+        let map = MirrorMap::of_lock(&lock, &place).unwrap();
+        let mut pushed: BTreeSet<String> = map.iter().map(|(_, name)| name.to_string()).collect();
+        pushed.extend(lock.images.iter().map(|image| {
+            format!("{}@{}", map.target_of(&image.name).unwrap().repository(), image.root.digest)
+        }));
+        let agent = lock.images[0].name.to_string();
+        for target in RenderTarget::ALL {
+            let mut bundle = lock.clone();
+            bundle.images.retain(|image| target != RenderTarget::Helm || !image.name.to_string().contains("enterprise-ui"));
+            for all in [false, true] {
+                let mut given = answers_for(target, all);
+                if !given.texts(Setting::Image).is_empty() {
+                    given = given.without(Setting::Image);
+                    given.add(Setting::Image, agent.as_str());
+                }
+                let answers = Answers::new(&given).unwrap();
+                let rendered = target.render(&answers, &PrivateImages::new(&bundle, &place).unwrap());
+                let rendered = rendered.unwrap_or_else(|error| panic!("{target:?}: {error}"));
+                for image in &rendered.images {
+                    prop_assert!(pushed.contains(image), "{target:?}: {image}");
+                }
+                let files = rendered.files.iter().map(super::super::rendered::RenderedFile::content);
+                let text = files.chain(rendered.arguments.iter().flatten().map(String::as_str)).collect::<Vec<_>>().join("\n");
+                // Charts and mirrors have names in pieces, which tests of their own put together.
+                if !matches!(target, RenderTarget::Helm | RenderTarget::Mirrors) {
+                    for name in named_at(&place.to_string(), &text) {
+                        prop_assert!(pushed.contains(name), "{target:?} names {name}");
+                    }
+                }
+                for image in &lock.images {
+                    let source = image.name.to_string();
+                    let inside = text.matches(&format!("/{source}")).count();
+                    prop_assert_eq!(text.matches(&source).count(), inside, "{:?} names {} outside", target, source);
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+    #[test]
+    fn sec_54_nul_cr_lf_and_esc_are_refused_in_every_value(nth in 0..Setting::ALL.len(), at in any::<proptest::sample::Index>()) {
+        let setting = Setting::ALL[nth];
+        let text = answer(setting).trim_end();
+        let at = at.index(text.len() + 1);
+        for c in ['\0', '\r', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}'] {
+            // The lines of a certificate may break anywhere, and what stands around them is left out.
+            if setting == Setting::CaFile && (c == '\n' || text[at..].starts_with('-') || text[..at].ends_with('-')) {
+                continue;
+            }
+            let mut hostile = text.to_owned();
+            hostile.insert(at, c);
+            let refused = match setting {
+                Setting::As => RenderTarget::by_key(Subject::Agent, &hostile).is_err(),
+                Setting::Registry => Target::parse(&hostile, SourceHost::Drop).is_err(),
+                _ => {
+                    let mut given = Given::default();
+                    given.add(Setting::AutoUpdateVariable, "auto.update");
+                    given = given.without(setting);
+                    given.add(setting, hostile.as_str());
+                    match Answers::new(&given) {
+                        Err(wrong) => {
+                            let told = format!("{wrong} {:?}", wrong.help());
+                            prop_assert!(!told.contains("s3cret"), "{told}");
+                            wrong.help().is_some()
+                        }
+                        // A line's end belongs to the file that a secret came in, and not to the secret.
+                        Ok(_) => setting.kind() == Kind::File && at == text.len() && matches!(c, '\r' | '\n'),
+                    }
+                }
+            };
+            prop_assert!(refused, "{setting:?} took {hostile:?}");
+        }
     }
 }

@@ -62,7 +62,7 @@ fn yaml(written: &str) -> Option<String> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
     #[test]
-    fn every_text_is_read_back_as_it_was(text in texts()) {
+    fn sec_53_every_text_is_read_back_as_it_was_by_each_format(text in texts()) {
         let quoted = |quoting: Quoting| quoting.quoted(&text).unwrap();
         let same = Some(text.clone());
         prop_assert_eq!(quoted(Quoting::Plain), text.clone());
@@ -94,7 +94,7 @@ proptest! {
 }
 
 #[test]
-fn what_would_end_a_line_is_refused_or_escaped() {
+fn sec_54_what_would_end_a_line_is_refused_or_escaped() {
     let hostile = "a\nb\r\u{1b}c\0";
     for quoting in [Quoting::EnvFile, Quoting::Cmd, Quoting::SystemdText, Quoting::Quadlet, Quoting::Sh] {
         assert!(quoting.quoted(hostile).is_err(), "{quoting:?}");

@@ -66,7 +66,7 @@ fn java_options_become_one_variable() {
 }
 
 #[test]
-fn the_token_is_nowhere_but_in_the_env_file() {
+fn sec_55_the_token_is_nowhere_but_in_the_env_file() {
     let answers = Answers::new(&given()).unwrap();
     assert!(!format!("{answers:?}").contains("t0ken"));
     let rendered = render(RenderTarget::Docker, &given()).unwrap();
@@ -256,7 +256,7 @@ fn arguments_seen_by(shell: &(PathBuf, &[&str]), line: &str, stubs: &Path) -> Ve
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(60) })]
     #[test]
-    fn real_shells_read_back_the_arguments(
+    fn sec_54_real_shells_read_back_the_arguments(
         path in "(\\PC|[ '\"$`\\\\!*?{}()<>|&;~#=%^\u{a0}\\[\\]-]){1,24}",
         name in "[a-zA-Z0-9][a-zA-Z0-9_.-]{1,12}",
         podman in any::<bool>(),

@@ -12,6 +12,13 @@ use tempfile::TempDir;
 use super::super::until;
 use super::{command, folder, need, need_root, signal, succeed};
 
+/// Where a daemon's containers are reached.
+#[derive(Clone, Copy)]
+enum Network {
+    OfThisMachine,
+    Own,
+}
+
 /// A running daemon; it ends when dropped.
 pub(crate) struct Docker {
     child: Child,
@@ -27,6 +34,18 @@ impl Docker {
 
     /// One that believes the certificates in this file, and no others.
     pub(crate) fn believing(authorities: Option<&Path>) -> Option<Self> {
+        Self::at(Network::OfThisMachine, authorities)
+    }
+
+    /// One in a network of its own: bridges and published ports are nowhere else, and no registry of this machine is
+    /// in reach.
+    pub(crate) fn apart() -> Option<Self> {
+        need("unshare")?;
+        need("nsenter")?;
+        Self::at(Network::Own, None)
+    }
+
+    fn at(network: Network, authorities: Option<&Path>) -> Option<Self> {
         let (program, client) = (need("dockerd")?, need("docker")?);
         if !need_root("dockerd") {
             return None;
@@ -36,7 +55,15 @@ impl Docker {
         std::fs::write(at("daemon.json"), "{}").expect("files can be written");
         let log = File::create(at("log")).expect("files can be written");
         let namespace = folder.path().file_name().expect("it was made with a name").to_string_lossy().replace('.', "");
-        let mut command = command(&program, &folder);
+        let mut command = match network {
+            Network::OfThisMachine => command(&program, &folder),
+            Network::Own => {
+                let mut command = command(&need("unshare")?, &folder);
+                // Each gives its process to the next: the child is the daemon in the end.
+                command.args(["--net", "sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""]).arg(&program);
+                command
+            }
+        };
         if let Some(file) = authorities {
             command.env("SSL_CERT_FILE", file).env("SSL_CERT_DIR", folder.path());
         }
@@ -65,6 +92,14 @@ impl Docker {
         connection.write_all(b"GET /_ping HTTP/1.0\r\n\r\n").is_ok()
             && connection.read_to_string(&mut answer).is_ok()
             && answer.contains(" 200 ")
+    }
+
+    /// Runs a program in the daemon's network.
+    pub(crate) fn inside(&self, program: &Path, arguments: &[&str]) -> std::process::Output {
+        let nsenter = need("nsenter").expect("it was found before");
+        let mut command = command(&nsenter, &self.folder);
+        command.args(["--target", &self.child.id().to_string(), "--net"]).arg(program).args(arguments);
+        command.output().expect("it was found before")
     }
 
     pub(crate) fn log(&self) -> String {

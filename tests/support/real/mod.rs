@@ -47,6 +47,11 @@ pub(crate) fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {why}").expect("stderr can be written");
 }
 
+/// Says that this machine's distribution lacks what a test is about, in CI too: nothing that could be installed brings it.
+pub(crate) fn not_here(why: &str) {
+    writeln!(std::io::stderr(), "SKIPPED: {why}").expect("stderr can be written");
+}
+
 /// Sends a signal to a process that we started and have not waited for.
 pub(crate) fn signal(child: &Child, signal: Signal) {
     let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("children have positive ids");
