@@ -35,6 +35,7 @@ readonly programs="
     minisign        minisign
     bsdtar          libarchive-tools
     7zz             7zip
+    ip              iproute2
 "
 # The version whose findings the settings in .deny.toml were written for.
 readonly cargo_deny_version=0.20.2

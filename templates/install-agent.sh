@@ -73,7 +73,8 @@ while [ $# -gt 0 ]; do
 done
 
 work=$(mktemp -d) || fail "no temporary folder can be made" "set TMPDIR to a folder that can be written"
-trap 'rm -rf "$work"' EXIT
+# What is typed is shown again, should this end while a secret is asked for.
+trap '[ ! -e "$work/asking" ] || stty echo; rm -rf "$work"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
@@ -173,10 +174,12 @@ install_authority() {
 # ask QUESTION: a line that is not shown while it is typed
 ask() {
     [ -t 0 ] || return 1
-    printf '%s: ' "$1" >&2
+    : >"$work/asking"
     stty -echo
+    printf '%s: ' "$1" >&2
     IFS= read -r answer
     stty echo
+    rm -f "$work/asking"
     printf '\n' >&2
     printf '%s\n' "$answer"
 }

@@ -8,6 +8,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use octobundle::render::{RenderTarget, Setting, Subject, Use, usage};
 use support::cli::Run;
 use support::images::TestImage;
+use support::real::need;
 use support::release::Release;
 use support::terminal::Terminal;
 
@@ -443,5 +444,44 @@ fn sec_56_a_template_of_ones_own_reads_nothing_and_gets_no_secret() {
         // The env-file of the first time stays as it is.
         let written = site.path("out").join(name).exists() && site.read(&format!("out/{name}")) == template.as_bytes();
         assert!(!written, "{name}");
+    }
+}
+
+/// Runs a script at a terminal of its own, types half a token and Ctrl-C; prints how the script ended, and whether the
+/// terminal showed what is typed while it was asked for and afterwards.
+const AT_A_TERMINAL: &str = "import json, os, pty, sys, termios
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+def shows():
+    return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
+shown = b''
+while b'Add Agent' not in shown:
+    shown += os.read(terminal, 1000)
+asking = shows()
+os.write(terminal, b's3cr\\x03')
+_, status = os.waitpid(child, 0)
+json.dump([os.waitstatus_to_exitcode(status), asking, shows()], sys.stdout)
+";
+
+/// An engine that has nothing and does everything.
+const ENGINE: &str = "#!/bin/sh\n[ \"$1\" != inspect ]\n";
+
+#[test]
+fn the_script_asks_for_the_token_unseen_and_leaves_a_terminal_that_shows_what_is_typed() {
+    let (rendering, Some(python)) = (Rendering::agent(), need("python3")) else { return };
+    let site = &rendering.0.site;
+    let about = ["--registry", TARGET, "--name", "agent-1", "--server-url", "http://127.0.0.1:1", "--as", "script"];
+    site.octobundle(["render", "agent", "release.tar", "--out", "out"]).args(about).run().assert_ok();
+    site.write("terminal.py", AT_A_TERMINAL);
+    site.program("bin/docker", ENGINE);
+    let path = format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    for (shell, first) in [("dash", None), ("bash", None), ("busybox", Some("sh"))] {
+        let Some(program) = need(shell) else { continue };
+        let run = site.run(&python, ["terminal.py"]).arg(program).args(first);
+        let run = run.args(["out/install-agent.sh", "--force"]).env("PATH", &path);
+        let told = run.env("OCTOBUNDLE_ROOT", site.path("root")).run().assert_ok().json();
+        assert_eq!(told, serde_json::json!([130, false, true]), "{shell}");
+        assert!(!site.path("root").exists(), "nothing was written");
     }
 }

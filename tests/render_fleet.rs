@@ -361,6 +361,20 @@ proptest! {
     }
 }
 
+/// What cloud-init does with `write_files`, below another root and for whoever this is, and the script that it makes of
+/// `runcmd`.
+const WRITE_FILES: &str = "import grp, os, pwd, sys
+from cloudinit import util
+from cloudinit.config import cc_write_files
+data = util.load_yaml(open(sys.argv[1], encoding='utf-8').read())
+me = pwd.getpwuid(os.getuid()).pw_name + ':' + grp.getgrgid(os.getgid()).gr_name
+for entry in data['write_files']:
+    assert entry.pop('owner') == 'root:root'
+    entry['path'] = sys.argv[2] + entry['path']
+cc_write_files.write_files('test', data['write_files'], me)
+sys.stdout.write(util.shellify(data['runcmd']))
+";
+
 #[test]
 fn cloud_init_accepts_the_user_data_and_gets_every_file_whole() {
     let given = given(RenderTarget::CloudInit, |_| true);
@@ -386,6 +400,19 @@ fn cloud_init_accepts_the_user_data_and_gets_every_file_whole() {
     let Some(program) = need("cloud-init") else { return };
     let site = Site::new();
     site.write("user-data", user_data.files[0].content());
+    // Its own module writes the files, below a folder of ours.
+    site.write("write.py", WRITE_FILES);
+    let root = site.path("root").display().to_string();
+    let python = Path::new("/usr/bin/python3");
+    let started = accepted(python, &site, &["write.py", "user-data", &root]);
+    assert_eq!(started, "#!/bin/sh\n'sh' '/etc/octoperf-agent/start-agent-1.sh'\n");
+    for entry in files {
+        let path = entry["path"].as_str().unwrap_or_default();
+        let written = site.path("root").join(path.trim_start_matches('/'));
+        assert_eq!(fs::read_to_string(&written).expect(path), entry["content"].as_str().unwrap_or_default(), "{path}");
+        let mode = fs::metadata(&written).expect(path).permissions().mode() & 0o777;
+        assert_eq!(format!("{mode:04o}"), entry["permissions"].as_str().unwrap_or_default(), "{path}");
+    }
     let said = accepted(&program, &site, &["schema", "--config-file", "user-data"]);
     assert!(said.contains("Valid cloud-config"), "{said}");
     // What it does not accept it says; so the check can fail.
@@ -401,8 +428,7 @@ const DOCKER: &str = "#!/bin/sh\n\
     [ \"$1 $2\" != 'container inspect' ] || [ -e \"$HOME/there\" ]\n";
 
 fn with_docker(site: &Site) -> String {
-    let docker = site.write("bin/docker", DOCKER);
-    fs::set_permissions(docker, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    site.program("bin/docker", DOCKER);
     format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap_or_default())
 }
 

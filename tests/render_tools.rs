@@ -79,6 +79,48 @@ fn docker_compose_reads_an_agents_files_as_they_were_meant() {
     }
 }
 
+/// Reads YAML as many programs do, by YAML 1.1, and writes each file's documents as JSON.
+const READ: &str = "import json, sys, yaml
+json.dump([list(yaml.safe_load_all(open(name, encoding='utf-8'))) for name in sys.argv[1:]], sys.stdout)
+";
+
+/// Debian's own Python, which has the modules of Debian's programs.
+fn python_of_debian() -> Option<std::path::PathBuf> {
+    need("docker-compose")?;
+    Some("/usr/bin/python3".into()).filter(|path: &std::path::PathBuf| path.is_file()).or_else(|| need("python3"))
+}
+
+#[test]
+fn another_reader_of_yaml_sees_the_same_in_every_file() {
+    let Some(python) = python_of_debian() else { return };
+    let release = site();
+    let image = format!("--image={}", release.name(0));
+    let kubernetes = [&HARD[..4], &[image.as_str(), "--namespace=load-tests", "--pull-secret=s"]].concat();
+    let mut files = Vec::new();
+    for (target, more) in [("compose", &HARD[..]), ("kubernetes", &kubernetes), ("cloud-init", &HARD)] {
+        let told = render_agent(&release.site, target, target, &[more, &["--json"]].concat()).json();
+        let written = told["files"].as_array().expect("it is a list").iter();
+        files.extend(written.map(|file| file["path"].as_str().expect("it is text").to_owned()));
+    }
+    files.retain(|file| file.ends_with("ml"));
+    assert_eq!(files.len(), 5, "{files:?}");
+    release.site.write("read.py", READ);
+    let words: Vec<&str> = std::iter::once("read.py").chain(files.iter().map(String::as_str)).collect();
+    let read: Vec<Vec<serde_json::Value>> =
+        serde_json::from_str(&release.site.run(&python, words).run().assert_ok().stdout).expect("it prints JSON");
+    let mut extra = 0;
+    for (file, documents) in files.iter().zip(read) {
+        let text = String::from_utf8(release.site.read(file)).expect("it is text");
+        let ours: Vec<serde_json::Value> =
+            text.split("\n---\n").map(|part| serde_saphyr::from_str(part).expect("it is YAML")).collect();
+        assert_eq!(documents, ours, "{file}");
+        let hard = HARD[1].split_once('=').expect("it is a variable").1;
+        let all = serde_json::Value::from(documents).to_string().replace("$$", "$");
+        extra += usize::from(all.contains(serde_json::Value::from(hard).to_string().trim_matches('"')));
+    }
+    assert_eq!(extra, 3, "the hard value stands in one file of each form");
+}
+
 #[test]
 fn docker_compose_haproxy_and_make_accept_the_servers_files() {
     let (Some(compose), Some(haproxy), Some(make)) = (need("docker-compose"), need("haproxy"), need("make")) else {
@@ -319,5 +361,8 @@ fn shellcheck_finds_nothing_in_the_scripts() {
         assert!(told.code == Some(0) && told.stdout.is_empty(), "{}", told.stdout);
         render_agent(&release.site, if out == "podman" { "podman" } else { "docker" }, out, more);
         run_in(&release.site, out, &shellcheck, &["start-agent-1.sh"]).assert_ok();
+        let own = format!("{out}-host");
+        render_agent(&release.site, "vagrant", &own, &[more, &["--box=corp/box"]].concat());
+        run_in(&release.site, &own, &shellcheck, &["start-agent-1.sh"]).assert_ok();
     }
 }

@@ -429,6 +429,61 @@ mod tests {
     }
 
     #[test]
+    fn the_socket_is_known_however_it_is_mounted() {
+        for mount in [
+            "-v /var/run/docker.sock:/var/run/docker.sock:z",
+            "-v //var/run/docker.sock:/var/run/docker.sock",
+            "-v /run/podman/podman.sock:/run/docker.sock",
+            "--mount type=bind,source=/var/run/docker.sock,target=/var/run/docker.sock",
+            "--mount=type=bind,src=/run/docker.sock,dst=/var/run/docker.sock,readonly",
+        ] {
+            let pasted = parsed(&format!("docker run {mount} img:1"));
+            assert!(
+                one(&pasted, Setting::NoDockerSocket).is_none() && pasted.notes.is_empty(),
+                "{mount}: {:?}",
+                pasted.notes
+            );
+            assert!(
+                pasted.given.texts(Setting::Volume).is_empty() && pasted.given.texts(Setting::RunOption).is_empty()
+            );
+        }
+        let pasted = parsed("docker run -v /run/user/1000/podman/podman.sock:/var/run/docker.sock img:1");
+        assert!(pasted.notes.concat().contains("/run/user/1000/podman/podman.sock"), "{:?}", pasted.notes);
+        let pasted = parsed(
+            "docker run --mount type=bind,source=/srv,target=/data --mount type=tmpfs,target=/run/docker.sock img:1",
+        );
+        assert_eq!(one(&pasted, Setting::NoDockerSocket).unwrap(), "true");
+        assert_eq!(pasted.given.texts(Setting::RunOption).len(), 2, "others are kept");
+    }
+
+    #[test]
+    fn what_would_stand_against_our_own_options_is_left_out_and_mentioned() {
+        let pasted = parsed("docker run --restart=always --rm=true --detach=false -it octoperf/docker-agent");
+        assert!(pasted.given.texts(Setting::RunOption).is_empty());
+        let told = pasted.notes.join("\n");
+        for option in ["--restart=always", "--rm", "--detach", "--interactive", "--tty"] {
+            assert!(told.contains(&format!("`{option}` is left out")), "{option}: {told}");
+        }
+        assert_eq!(one(&pasted, Setting::Image).unwrap(), "octoperf/docker-agent:latest", "as an engine takes it");
+    }
+
+    #[test]
+    fn what_came_to_harm_on_the_way_is_named() {
+        for (text, said) in [
+            ("docker run -d\n -e A=1 img:1", "end each of its lines"),
+            ("docker run -d ^\r\n -e A=1 img:1", "end each of its lines"),
+            ("docker run -e A=\u{2018}s3cret\u{2019} img:1", "replace them"),
+            ("docker run -e \u{201c}A=s3cret\u{201d} img:1", "replace them"),
+        ] {
+            let Err(error) = Pasted::parse(text) else { panic!("{text} was taken") };
+            assert!(crate::failure::Explain::help(&error).unwrap().contains(said), "{text}: {error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+        // Within quotes they are what they are.
+        assert_eq!(parsed("docker run -e 'A=\u{2018}' img:1").given.texts(Setting::Env), ["A=\u{2018}"]);
+    }
+
+    #[test]
     fn what_only_a_shell_can_do_is_refused_without_showing_the_command() {
         for text in [
             "",

@@ -40,8 +40,9 @@ impl Docker {
     /// One in a network of its own: bridges and published ports are nowhere else, and no registry of this machine is
     /// in reach.
     pub(crate) fn apart() -> Option<Self> {
-        need("unshare")?;
-        need("nsenter")?;
+        for program in ["unshare", "nsenter", "ip"] {
+            need(program)?;
+        }
         Self::at(Network::Own, None)
     }
 
