@@ -265,6 +265,17 @@ fn a_pasted_command_becomes_the_one_of_the_closed_site() {
     let written = String::from_utf8(site.read("agent-2.env")).expect("it is text");
     assert!(written.contains("EXTRA=c\nMORE=d\n") && written.contains("JAVA_OPTS=-Xmx1g\n"), "{written}");
 
+    // What a form has no place for is left out and mentioned: nobody can take it out of OctoPerf's command.
+    for (form, left_out) in [("compose", &["run-option"][..]), ("quadlet", &["run-option"]), ("docker", &[])] {
+        let told = run().args(["command", "--as", form, "--out", form]).run().assert_ok().stderr;
+        let notes: Vec<&str> = told.lines().filter(|line| line.contains("of the command is left out: ")).collect();
+        assert_eq!(notes.len(), left_out.len(), "{form}: {told}");
+        assert!(left_out.iter().zip(&notes).all(|(key, note)| note.contains(&format!("`{key}`"))), "{form}: {told}");
+    }
+    // The same by a flag was asked for, and is refused.
+    let asked = ["command", "--as", "compose", "--out", "x", "--run-option=--memory=1g"];
+    assert!(run().args(asked).run().assert_code(USAGE).stderr.contains("leave out `run-option`"));
+
     // OctoPerf shows the private name itself where the provider has a registry.
     site.write("command", shown(&image));
     assert_eq!(run().arg("command").run().assert_ok().stdout, expected);

@@ -11,8 +11,8 @@ use octobundle::bundle::Bundle;
 use octobundle::failure::{ErrorClass, Explain as _, Failure};
 use octobundle::manifest::SheetMistake;
 use octobundle::render::{
-    AgentToken, Answers, FileMode, Given, Pasted, PrivateImages, RenderError, RenderTarget, Rendered, RenderedFile,
-    Setting, Subject, render_template,
+    self, AgentToken, Answers, FileMode, Given, Pasted, PrivateImages, RenderError, RenderTarget, Rendered,
+    RenderedFile, Setting, Subject, render_template,
 };
 use octobundle::workflow::{self, Use};
 use serde::Serialize;
@@ -129,17 +129,18 @@ impl SubjectArgs {
         let site = self.site.as_deref().map(Site::read).transpose()?;
         let pasted = self.from_command.as_deref().map(pasted).transpose()?;
         let flags = self.settings.given()?;
-        let (above, pasted_notes) = pasted.map_or_else(Default::default, |pasted| (pasted.given, pasted.notes));
+        let (above, mut pasted_notes) = pasted.map_or_else(Default::default, |pasted| (pasted.given, pasted.notes));
+        let below = site.as_ref().map_or_else(Given::default, |site| site.given.clone());
         // The engine of the page is no choice: the form's counts, or the flag's.
-        let chosen =
-            flags.one(Setting::As).is_some() || site.as_ref().is_some_and(|site| site.given.one(Setting::As).is_some());
-        let above = if chosen { above.without(Setting::Engine) } else { above }.overlaid_by(flags);
-        let given = site.as_ref().map_or_else(Given::default, |site| site.given.clone()).overlaid_by(above.clone());
+        let chosen = flags.one(Setting::As).or(below.one(Setting::As)).is_some();
+        let above = if chosen { above.without(Setting::Engine) } else { above };
+        let form = self.form(subject, &below.clone().overlaid_by(above.clone()).overlaid_by(flags.clone()))?;
+        let above = form.useful(above, &mut pasted_notes).overlaid_by(flags);
+        let given = below.overlaid_by(above.clone());
         let mut answers = Answers::new(&given).map_err(|wrong| match &site {
             Some(site) if above.one(wrong.setting).is_none() => site.explain(&wrong),
             _ => wrong.into(),
         })?;
-        let form = self.form(subject, &given)?;
         let bundle = Bundle::open(self.bundle.place())?;
         let trust = self.trust.settings(context, None)?;
         workflow::trust::check(&bundle, &trust, Use::Accept, &*context.progress())?;
@@ -199,6 +200,24 @@ enum Form {
 }
 
 impl Form {
+    /// Of what a pasted command says, all that this form has a place for; of the rest a note each.
+    fn useful(&self, pasted: Given, notes: &mut Vec<String>) -> Given {
+        let Self::Target(target) = self else { return pasted };
+        let kubernetes = matches!(target, RenderTarget::Kubernetes | RenderTarget::Helm);
+        let why_not = |setting| match render::usage(*target, setting) {
+            render::Use::Unused(reason) => Some((setting, reason)),
+            render::Use::Taken if setting == Setting::Image && kubernetes => {
+                Some((setting, "Kubernetes has an agent of its own"))
+            }
+            render::Use::Taken | render::Use::Needed => None,
+        };
+        let useless: Vec<(Setting, &str)> = pasted.settings().filter_map(why_not).collect();
+        useless.into_iter().fold(pasted, |pasted, (setting, reason)| {
+            notes.push(format!("`{}` of the command is left out: {reason}.", setting.key()));
+            pasted.without(setting)
+        })
+    }
+
     /// Asks for the token where it alone lacks and somebody is there to type it.
     fn ask_for_token(&self, answers: &mut Answers) -> Result<(), Failure> {
         let Self::Target(target) = self else { return Ok(()) };
