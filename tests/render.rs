@@ -328,6 +328,7 @@ fn a_site_file_answers_and_is_checked_by_itself() {
         ("as: docker", "as: compose\nenv-file: x.env", "berlin.yaml:3:11", "leave out `env-file`"),
         ("as: docker", "as: script\nenv-file: x.env", "berlin.yaml:3:11", "write the whole path"),
         ("as: docker", "as: podman\nengine: docker", "berlin.yaml:3:9", "leave out `engine`"),
+        ("heap: 2g", "keep-host: maybe", "berlin.yaml:6:12", "--keep-host"),
         ("token-file: token", "token-file: gone", "berlin.yaml:5:13", "check the path"),
         ("registry: reg.corp", "registry: https://reg.corp", "berlin.yaml:1:11", "write `--registry reg.corp"),
     ] {

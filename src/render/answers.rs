@@ -232,6 +232,8 @@ impl Answers {
 
     /// Checks all that was given; the first that cannot be taken is the error.
     pub fn new(given: &Given) -> Result<Self, WrongAnswer> {
+        // Names of images are made elsewhere; whether it is an answer is seen here with the others.
+        given.is_on(Setting::KeepHost)?;
         Ok(Self {
             answered: given.settings().collect(),
             server_url: given.parsed(Setting::ServerUrl, str::parse)?,

@@ -351,7 +351,7 @@ proptest! {
         let at = at.index(text.len() + 1);
         for c in ['\0', '\r', '\n', '\u{1b}', '\u{7f}', '\u{9b}', '\u{202e}'] {
             // The lines of a certificate may break anywhere, and what stands around them is left out.
-            if setting == Setting::CaFile && (c == '\n' || text[at..].starts_with('-') || text[..at].ends_with('-')) {
+            if setting == Setting::CaFile && (matches!(c, '\r' | '\n') || text[at..].starts_with('-') || text[..at].ends_with('-')) {
                 continue;
             }
             let mut hostile = text.to_owned();
