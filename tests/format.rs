@@ -512,8 +512,16 @@ fn a_killed_run_leaves_what_the_document_says_and_the_next_one_ends_it() {
     pull().run().assert_ok();
     assert!(registry.blob_bytes_sent() < 7_000_000, "what is proven to be on disk is not fetched again");
     site.octobundle(["verify", "out.tar"]).run().assert_ok();
-    let names = ["out.tar", "out.tar.sha256", "release.yaml"];
+    let names = ["out.pieces.json", "out.tar", "out.tar.sha256", "release.yaml"];
     assert_eq!(files_of(&site.path(".")), names.map(str::to_owned).into());
+    let whole = site.read("out.tar");
+    let pieces: Vec<String> = whole.chunks(4_194_304).map(digest).collect();
+    let written: Value = serde_json::from_slice(&site.read("out.pieces.json")).expect("it is JSON");
+    let expected = json!({
+        "format": "octobundle/pieces/v1", "bundle": digest(&sums), "bytes": whole.len(), "piece": 4_194_304,
+        "pieces": pieces,
+    });
+    assert_eq!(written, expected);
 }
 
 /// A member's content, found by walking from header to header.
