@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use octobundle::bundle::{Bundle, BundlePlace};
 use octobundle::plan::{SourceHost, Target};
-use octobundle::serve::{Limits, LogTarget, Patience, Server, Settings, Stop};
+use octobundle::serve::{Bundles, Limits, LogTarget, Patience, Server, Settings, Stop};
 use support::images::{Sample as _, TestImage};
 use support::release::Release;
 use support::until;
@@ -40,8 +40,10 @@ impl Own {
             htpasswd: None,
             log: LogTarget::Off,
             drain: SHORT,
+            report: |_, _| Ok("a report".to_owned()),
         };
-        let server = Server::new(vec![(place, bundle)], &target, settings).unwrap();
+        let bundles = Bundles { offered: vec![(place, bundle)], bases: Vec::new() };
+        let server = Server::new(bundles, &target, settings).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, told) = Stop::new();

@@ -264,6 +264,7 @@ def main():
     parser.add_argument("--size", type=int, default=100_000_000, help="bytes of the layer")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--slow", type=int, default=2000, help="clients of a byte a second")
+    parser.add_argument("--seconds", type=int, default=30, help="how long pulls are measured among them")
     given = parser.parse_args()
     binary = check_binary(given.binary)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -306,7 +307,7 @@ def main():
                 slow.start()
                 settled.wait()
                 among = []
-                end = time.monotonic() + 30
+                end = time.monotonic() + given.seconds
                 while time.monotonic() < end:
                     among.append(single(own.address, path, given.size))
                 stop.set()

@@ -31,6 +31,11 @@ pub(crate) struct BaseArgs {
 }
 
 impl BaseArgs {
+    /// As they were typed.
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.bases
+    }
+
     /// Their places.
     pub(crate) fn places(&self) -> Vec<BundlePlace> {
         self.bases.iter().map(BundlePlace::from).collect()

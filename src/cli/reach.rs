@@ -340,7 +340,7 @@ fn rate_line(rate: RateLimit) -> String {
 }
 
 /// A day, as in 2026-01-31.
-fn day(seconds: u64) -> String {
+pub(crate) fn day(seconds: u64) -> String {
     let moment = i64::try_from(seconds).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     moment.map_or_else(|| "an unknown day".to_owned(), |moment| moment.strftime("%Y-%m-%d").to_string())
 }

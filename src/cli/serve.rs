@@ -9,13 +9,15 @@ use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::Host;
 use octobundle::plan::SourceHost;
 use octobundle::serve::{Limits, LogTarget, Units, spaced};
-use octobundle::workflow::{self, CertificateChoice, ServeReport, ServeRequest, Serving};
+use octobundle::workflow::{self, CertificateChoice, NotNow, ServeReport, ServeRequest, Serving};
 use serde::Serialize;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Context;
+use crate::cli::bundle_args::BaseArgs;
 use crate::cli::exit::Outcome;
+use crate::cli::reach::day;
 use crate::cli::trust_args::TrustArgs;
 
 /// This machine only, at the port that registries have.
@@ -27,10 +29,11 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
 Examples:
   octobundle serve octoperf.tar
   octobundle serve octoperf.tar --listen 0.0.0.0:5000 --self-signed --name reg.site --htpasswd logins
+  octobundle serve update.tar --base octoperf.tar
   octobundle serve octoperf.tar --systemd
 
-Nothing is unpacked and nothing is written. SIGHUP reads certificates and logins again; SIGTERM and Ctrl-C stop after the
-answers under way.")]
+Nothing is unpacked and nothing is written. SIGHUP reads certificates, logins and the policy again; SIGTERM and Ctrl-C stop
+after the answers under way.")]
 pub(crate) struct Args {
     /// The bundles: NAME.tar, any volume of it, NAME.volumes.json, or a folder that holds it
     #[arg(required = true, value_name = "BUNDLE")]
@@ -38,6 +41,8 @@ pub(crate) struct Args {
     /// A further folder that holds volumes of the bundles; may be given several times
     #[arg(long, value_name = "FOLDER")]
     volumes_in: Vec<PathBuf>,
+    #[command(flatten)]
+    bases: BaseArgs,
     /// Where to listen; may be given several times [default: 127.0.0.1:5000, this machine only]
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: Vec<String>,
@@ -103,6 +108,8 @@ fn default_per_client() -> NonZeroUsize {
 #[derive(Serialize)]
 struct Report {
     bundles: Vec<BundleReport>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bases: Vec<String>,
     urls: Vec<String>,
     host: String,
     login: bool,
@@ -123,6 +130,10 @@ struct CertificateReport {
     sha256: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     trust_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    begins: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -155,7 +166,7 @@ impl Args {
                     }).map(|()| Outcome::Done);
                 }
                 asked = signals.next() => match asked {
-                    Asked::Reload => reload(&serving, context),
+                    Asked::Reload => tokio::task::block_in_place(|| self.reload(&serving, context)),
                     Asked::Stop(code) if stopping => return Ok(Outcome::Stopped(code)),
                     Asked::Stop(_) => {
                         stopping = true;
@@ -176,6 +187,7 @@ impl Args {
         };
         Ok(ServeRequest {
             bundles: self.places(),
+            bases: self.bases.places().into_iter().map(|base| base.also_in(&self.volumes_in)).collect(),
             listen,
             sockets,
             prefix: self.prefix.clone(),
@@ -208,6 +220,8 @@ impl Args {
         let bundles = self.bundles.iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
         let mut arguments = vec!["serve".to_owned()];
         arguments.extend(bundles.iter().map(|path| path.display().to_string()));
+        let bases = self.bases.paths().iter().map(|path| absolute(path)).collect::<Result<Vec<_>, _>>()?;
+        arguments.extend(bases.iter().flat_map(|path| ["--base".to_owned(), path.display().to_string()]));
         for name in &self.names {
             arguments.extend(["--name".to_owned(), name.clone()]);
         }
@@ -235,8 +249,9 @@ impl Args {
                 credentials.push((flag, absolute(path)?));
             }
         }
+        arguments.extend(self.log_argument()?);
         // A service reads no file of a person's: keys stand in its command, a policy is handed to it.
-        arguments.extend(self.trust.keys_as_arguments()?);
+        arguments.extend(self.trust.as_arguments()?);
         if let Some(policy) = self.trust.policy() {
             credentials.push(("--policy", absolute(policy)?));
         }
@@ -244,7 +259,44 @@ impl Args {
             .map_err(|error| Failure::new(ErrorClass::Other, format!("failed to find this program's file: {error}")))?;
         let listen = if self.listen.is_empty() { vec![DEFAULT_LISTEN.to_owned()] } else { self.listen.clone() };
         let listen = workflow::listen_addresses(&listen)?;
-        Ok(Units { program, arguments, credentials, listen, mounts: [bundles, folders].concat() })
+        Ok(Units { program, arguments, credentials, listen, mounts: [bundles, bases, folders].concat() })
+    }
+
+    /// What a service is told of its log. It has the journal, and a state folder of its own for what it keeps.
+    fn log_argument(&self) -> Result<Vec<String>, Failure> {
+        match &self.access_log {
+            None if self.readers.tls_folder.is_none() => Ok(Vec::new()),
+            Some(path) if path.as_os_str() == "off" && self.readers.tls_folder.is_none() => {
+                Ok(["--access-log", "off"].map(str::to_owned).to_vec())
+            }
+            _ => Err(Failure::new(
+                ErrorClass::Usage,
+                "a file of `--access-log`, or `--tls-folder`, has no place in a service",
+            )
+            .with_help(
+                "leave it out: systemd's journal takes the log, and the service's state folder the certificate",
+            )),
+        }
+    }
+
+    /// Reads again what may have changed. What cannot be read stays as it was; what is not trusted any more is not
+    /// given out any more.
+    fn reload(&self, serving: &Serving, context: &Context) {
+        match serving.reload() {
+            Ok(()) => context.output.note("certificates and logins were read again\n"),
+            Err(error) => {
+                let failure = Failure::from(error).within("certificates and logins stay as they were");
+                context.output.problem(&failure);
+            }
+        }
+        match self.trust.settings(context, None) {
+            Ok(trust) => {
+                for failure in serving.judge(&trust, &*context.progress()) {
+                    context.output.problem(&failure.within("a bundle is not served any more"));
+                }
+            }
+            Err(failure) => context.output.problem(&failure.within("who is trusted stays as it was")),
+        }
     }
 
     fn certificate(&self, context: &Context) -> Result<CertificateChoice, Failure> {
@@ -289,16 +341,6 @@ fn passed_sockets() -> Result<Vec<std::net::TcpListener>, Failure> {
         sockets.extend(socket);
     }
     Ok(sockets)
-}
-
-fn reload(serving: &Serving, context: &Context) {
-    match serving.reload() {
-        Ok(()) => context.output.note("certificates and logins were read again\n"),
-        Err(error) => {
-            let failure = Failure::from(error).within("certificates and logins stay as they were");
-            context.output.problem(&failure);
-        }
-    }
 }
 
 enum Asked {
@@ -361,12 +403,21 @@ fn json(report: &ServeReport) -> Report {
                 images: bundle.images,
             })
             .collect(),
+        bases: report.bases.iter().map(|path| path.display().to_string()).collect(),
         urls: report.addresses.iter().map(|address| format!("{}://{address}/", report.scheme())).collect(),
         host: report.host.clone(),
         login: report.login,
         certificate: report.certificate.as_ref().map(|certificate| CertificateReport {
             sha256: certificate.fingerprint.hex(),
             trust_file: certificate.trust_file.as_ref().map(|path| path.display().to_string()),
+            begins: match certificate.not_now {
+                Some(NotNow::Begins(at)) => Some(day(at)),
+                _ => None,
+            },
+            ended: match certificate.not_now {
+                Some(NotNow::Ended(at)) => Some(day(at)),
+                _ => None,
+            },
         }),
         images: report
             .images
@@ -381,6 +432,9 @@ fn text(report: &ServeReport) -> String {
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
     for bundle in &report.bundles {
         line(format!("serving {} images of {} from {}", bundle.images, bundle.release, bundle.path.display()));
+    }
+    for base in &report.bases {
+        line(format!("with what is left out from {}", base.display()));
     }
     for (name, _) in &report.images {
         line(format!("  {}/{name}", report.host));
@@ -402,10 +456,18 @@ fn text(report: &ServeReport) -> String {
 
 /// What an operator should know who opens a server to a network.
 fn warnings(report: &ServeReport) -> String {
+    let not_now = report.certificate.as_ref().and_then(|certificate| certificate.not_now);
+    let mut text = match not_now {
+        Some(NotNow::Ended(at)) => format!("the certificate ended on {}: clients refuse it\n", day(at)),
+        Some(NotNow::Begins(at)) => {
+            format!("the certificate holds from {} only, by this machine's clock: clients refuse it\n", day(at))
+        }
+        None => String::new(),
+    };
     if report.is_local() {
-        return String::new();
+        return text;
     }
-    let mut text = String::from("other machines can connect");
+    text += "other machines can connect";
     text += if report.certificate.is_some() { ", over TLS" } else { ", unencrypted (see `--self-signed`, `--cert`)" };
     text += if report.login { ", with a login\n" } else { ", without a login (see `--htpasswd`)\n" };
     text

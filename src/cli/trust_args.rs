@@ -59,11 +59,16 @@ impl TrustArgs {
 }
 
 impl TrustArgs {
-    /// `--trust` with the line of each key, for a command that is run elsewhere.
-    pub(crate) fn keys_as_arguments(&self) -> Result<Vec<String>, Failure> {
-        let line = |text: &String| Ok(["--trust".to_owned(), public_key(&named_key(text))?.to_string()]);
-        let pairs = self.trust.iter().map(line).collect::<Result<Vec<_>, Failure>>()?;
-        Ok(pairs.into_iter().flatten().collect())
+    /// All but the policy, for a command that is run elsewhere: each key as its line, each file by its whole path.
+    pub(crate) fn as_arguments(&self) -> Result<Vec<String>, Failure> {
+        let key = |text: &String| Ok(["--trust".to_owned(), public_key(&named_key(text))?.to_string()]);
+        let file = |path: &PathBuf| {
+            let whole = std::path::absolute(path).map_err(|_| usage("`--signature` is empty", "name a file"))?;
+            Ok(["--signature".to_owned(), whole.display().to_string()])
+        };
+        let reason = self.allow_older.iter().map(|reason| Ok(["--allow-older".to_owned(), reason.clone()]));
+        let pairs = self.trust.iter().map(key).chain(self.signatures.iter().map(file)).chain(reason);
+        Ok(pairs.collect::<Result<Vec<_>, Failure>>()?.into_iter().flatten().collect())
     }
 
     /// The policy that is named.

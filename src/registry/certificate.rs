@@ -46,6 +46,11 @@ impl Facts {
     }
 }
 
+/// From when to when a certificate holds, in seconds since 1970; none where the bytes are no certificate.
+pub fn certificate_dates(der: &[u8]) -> Option<(u64, u64)> {
+    Facts::of(der).map(|facts| (facts.from, facts.until))
+}
+
 /// The common name in a distinguished name, else the organisation.
 fn name_in(name: &[u8]) -> Option<String> {
     let mut organization = None;

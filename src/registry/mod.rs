@@ -69,6 +69,7 @@ use crate::progress::{Arrival, Event, Progress};
 use crate::registry::exchange::Exchange;
 
 pub use auth_store::{Kept, LoginFile};
+pub use certificate::certificate_dates;
 pub use certs_d::{CertsError, HostCertificates};
 pub use credentials::{Anonymous, AuthFile, AuthFiles, Credential, CredentialStore, Found};
 pub use error::RegistryError;

@@ -46,7 +46,8 @@ pub(super) fn page(report: &Report) -> Result<String, ReportError> {
         .map_err(|error| ReportError::Template { name: NAME, reason: format!("{error:#}") })
 }
 
-fn policy() -> String {
+/// What the page may load and run: its own style and script, by their hashes. It says so itself; a server repeats it.
+pub fn policy() -> String {
     format!(
         "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'",
         hash(STYLE),

@@ -20,6 +20,7 @@ use crate::oci::Digest;
 pub use delta::DeltaFacts;
 pub use describe::{Subject, describe};
 pub use error::ReportError;
+pub use html::policy;
 
 /// The `schema` of reports that this version writes.
 pub const REPORT_SCHEMA: &str = "octobundle/report/v1";

@@ -53,7 +53,7 @@ impl Answer {
         Self { status, headers: Vec::new(), body }
     }
 
-    /// A refusal in the form of the distribution specification.
+    /// A refusal in the form of the distribution specification, which lists the codes that a 4xx may have.
     pub(crate) fn refusal(status: u16, code: &str, message: &str) -> Self {
         let errors = json!({ "errors": [{ "code": code, "message": message }] });
         Self::bytes(status, "application/json", errors.to_string()).header("Cache-Control", "no-store")

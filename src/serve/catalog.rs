@@ -9,10 +9,10 @@ use crate::plan::{MapError, MirrorMap, Target};
 
 /// One bundle's part of the offer.
 pub struct Offered<'a> {
-    /// What it was made from.
-    pub lock: &'a Lock,
-    /// Whether the bundle itself has some content.
-    pub has: &'a dyn Fn(&Digest) -> bool,
+    /// The images that it brings; none if it only lends what the others leave out.
+    pub images: Option<&'a Lock>,
+    /// Whether the bundle itself has some content, in this very length.
+    pub has: &'a dyn Fn(&LockedContent) -> bool,
 }
 
 /// Why bundles cannot be offered side by side.
@@ -56,7 +56,7 @@ impl Explain for CatalogError {
             Self::TwoImages { .. } => {
                 Some("serve one of them, or each by a server of its own with another `--listen`".into())
             }
-            Self::Lacks { .. } => Some("name the bundle that it builds on as well".into()),
+            Self::Lacks { .. } => Some("give the bundle that it builds on along: `--base OLD`".into()),
         }
     }
 }
@@ -137,15 +137,16 @@ pub struct OfferedImage {
 }
 
 impl Catalog {
-    /// Puts every image of every bundle on its shelves, under the names that a push to `target` would give them.
+    /// Lists every image of every bundle under the name that a push to `target` would give it.
     ///
     /// Refuses names that would stand for two images, and images of which a part is in none of the bundles.
     pub fn new(bundles: &[Offered<'_>], target: &Target) -> Result<Self, CatalogError> {
         let mut catalog = Self::default();
         let mut named: BTreeMap<ImageRef, (usize, Digest)> = BTreeMap::new();
         for (place, bundle) in bundles.iter().enumerate() {
-            let mirrored = MirrorMap::of_lock(bundle.lock, target)?;
-            for image in &bundle.lock.images {
+            let Some(lock) = bundle.images else { continue };
+            let mirrored = MirrorMap::of_lock(lock, target)?;
+            for image in &lock.images {
                 let name = mirrored.target_of(&image.name).expect("the map was made of this lock");
                 let (first, digest) = *named.entry(name.clone()).or_insert((place, image.root.digest));
                 if digest != image.root.digest {
@@ -197,7 +198,7 @@ struct Parts {
 impl Parts {
     fn of(image: &LockedImage, bundles: &[Offered<'_>]) -> Result<Self, CatalogError> {
         let item = |content: &LockedContent| {
-            let has = |(place, bundle): (usize, &Offered<'_>)| (bundle.has)(&content.digest).then_some(place);
+            let has = |(place, bundle): (usize, &Offered<'_>)| (bundle.has)(content).then_some(place);
             let sources: Vec<usize> = bundles.iter().enumerate().filter_map(has).collect();
             if sources.is_empty() {
                 return Err(CatalogError::Lacks { image: Box::new(image.name.clone()), digest: content.digest });

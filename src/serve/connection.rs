@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,6 +18,9 @@ use crate::serve::server::{Ready, Server};
 const DENSE_IDLE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Bytes of an answer that wait in the kernel unsent: enough to keep a fast line busy.
 const UNSENT: u32 = 256 * 1024;
+
+/// Bodies up to this size leave together with their head; larger ones are not copied, since many clients share them.
+const IN_ONE_PIECE: usize = 16 * 1024;
 
 /// What follows an answer.
 enum Next {
@@ -91,7 +95,7 @@ impl Talk {
             Ok(Some(head)) => self.respond(&head).await,
             Ok(None) => Next::Close,
             Err(bad) => {
-                let answer = Answer::refusal(400, "BAD_REQUEST", &bad.to_string());
+                let answer = Answer::refusal(400, "UNSUPPORTED", &bad.to_string());
                 self.note(None, None, &answer, answer.length());
                 match self.connection.write(&whole(&answer), self.server.settings().patience).await {
                     Ok(()) => Next::Close,
@@ -140,16 +144,20 @@ impl Talk {
         let reply = self.server.reply(head, self.client).await;
         let keep_alive = head.keep_alive && !head.has_body && !*self.stop.borrow();
         let mut bytes = reply.answer.head(keep_alive);
-        let (mut part, mut sent) = (None, 0);
+        let (mut part, mut rest, mut sent) = (None, Bytes::new(), 0);
         match reply.body {
             _ if head.method == Method::Head => {}
             Ready::Bytes(body) => {
                 sent = body.len() as u64;
-                bytes.extend_from_slice(&body);
+                if body.len() <= IN_ONE_PIECE { bytes.extend_from_slice(&body) } else { rest = body }
             }
             Ready::Part(found) => part = Some(found),
         }
-        let mut done = self.connection.write(&bytes, self.server.settings().patience).await;
+        let patience = self.server.settings().patience;
+        let mut done = self.connection.write(&bytes, patience).await;
+        if done.is_ok() {
+            done = self.connection.write(&rest, patience).await;
+        }
         if let (Ok(()), Some(part)) = (&done, &mut part) {
             done = self.send(part).await;
             sent = part.sent;

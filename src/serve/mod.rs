@@ -17,6 +17,7 @@ mod head;
 mod limits;
 mod metrics;
 mod page;
+mod paper;
 mod protocol;
 mod range;
 mod referrers;
@@ -35,11 +36,15 @@ pub use access_log::LogTarget;
 pub use error::ServeError;
 pub use limits::Limits;
 pub use sending::Patience;
-pub use server::{Server, Settings, Stop};
+pub use server::{Bundles, Server, Settings, Stop};
 pub use tls::{Identity, Loaded, own_names, spaced};
 pub use unit::Units;
 
-/// Takes a lock. A panic of one request must not stop the others, and no value here is half-changed when it happens.
+/// Takes a lock.
+///
+/// The released program ends at a panic, whoever caused it: nothing of a state that nobody foresaw is given out, and
+/// what started the server starts it again. Only tests unwind; there a lock that a panic left behind would hide the
+/// panic itself.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The distribution protocol, the reading half of it: a request and what is on the shelves give an answer. No I/O.
+//! The distribution protocol, the reading half of it: a request and the catalog give an answer. No I/O.
 
 use serde_json::json;
 
@@ -43,13 +43,11 @@ pub(crate) fn refused_method(method: Method) -> Option<Answer> {
 /// The answer to a target that names nothing.
 pub(crate) fn nowhere(bad: BadRoute) -> Answer {
     match bad {
-        BadRoute::Nowhere => Answer::refusal(404, "NOT_FOUND", "there is nothing at this address"),
+        BadRoute::Nowhere => Answer::refusal(404, "UNSUPPORTED", "there is nothing at this address"),
         BadRoute::Name => Answer::refusal(400, "NAME_INVALID", "this is no repository's name"),
         BadRoute::Digest => Answer::refusal(400, "DIGEST_INVALID", "this is no digest"),
         BadRoute::Reference => Answer::refusal(404, "MANIFEST_UNKNOWN", "there is nothing of this tag or digest here"),
-        BadRoute::Page => {
-            Answer::refusal(400, "PAGINATION_NUMBER_INVALID", "`n` is a number, and `last` an entry of the list")
-        }
+        BadRoute::Page => Answer::refusal(400, "UNSUPPORTED", "`n` is a number, and `last` an entry of the list"),
     }
 }
 
@@ -71,7 +69,7 @@ pub(crate) fn answer(offer: &Offer<'_>, route: &Route, head: &Head) -> Option<An
         Route::Referrers(name, digest, wanted) => {
             within(name, &|stock| referrers(stock, offer.referrers, digest, wanted.as_deref()))
         }
-        Route::Home | Route::Asset(_) | Route::Health | Route::Metrics => return None,
+        Route::Home | Route::Asset(_) | Route::Report(_) | Route::Health | Route::Metrics => return None,
     })
 }
 
@@ -135,7 +133,7 @@ fn blob(stock: &Stock, digest: &Digest, head: &Head) -> Answer {
             let range = format!("bytes {start}-{}/{}", start + length - 1, item.size);
             answer(206, start, length).header("Content-Range", range)
         }
-        Selection::Outside => Answer::refusal(416, "RANGE_INVALID", "the range lies outside of the blob")
+        Selection::Outside => Answer::refusal(416, "SIZE_INVALID", "the range lies outside of the blob")
             .header("Content-Range", format!("bytes */{}", item.size)),
     }
 }
@@ -158,7 +156,7 @@ fn by_condition(digest: &Digest, caching: &str, head: &Head) -> Option<Answer> {
         tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag(digest))
     };
     if head.header("if-match").is_some() && !names("if-match") {
-        return Some(Answer::refusal(412, "PRECONDITION_FAILED", "the content is another one"));
+        return Some(Answer::refusal(412, "DENIED", "the content is another one"));
     }
     names("if-none-match").then(|| named(Answer::empty(304), digest, caching))
 }
@@ -180,7 +178,8 @@ fn referrers(stock: &Stock, known: &Referrers, subject: &Digest, wanted: Option<
     if wanted.is_some() { list.header("OCI-Filters-Applied", "artifactType") } else { list }
 }
 
-/// One page of a sorted list, with the address of the next.
+/// One page of a list, with the address of the next. The order is the specification's: that of the letters, whatever
+/// their case, and among entries that differ in case only that of their bytes.
 fn list<'a>(
     entries: impl Iterator<Item = &'a str>,
     page: &Page,
@@ -188,8 +187,12 @@ fn list<'a>(
     body: impl Fn(&[&str]) -> serde_json::Value,
 ) -> Answer {
     let most = page.most.unwrap_or(MOST_ENTRIES).min(MOST_ENTRIES);
-    let behind = |entry: &&str| page.after.as_ref().is_none_or(|after| *entry > after.as_str());
-    let mut rest = entries.filter(behind);
+    let place = |entry: &str| (entry.to_ascii_lowercase(), entry.to_owned());
+    let after = page.after.as_deref().map(place);
+    let behind = |entry: &&str| after.as_ref().is_none_or(|after| place(entry) > *after);
+    let mut rest: Vec<&str> = entries.filter(behind).collect();
+    rest.sort_by_cached_key(|entry| place(entry));
+    let mut rest = rest.into_iter();
     let shown: Vec<&str> = rest.by_ref().take(most).collect();
     let answer = Answer::bytes(200, "application/json", body(&shown).to_string()).header("Cache-Control", ASK_AGAIN);
     match (shown.last(), rest.next()) {

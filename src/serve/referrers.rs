@@ -41,8 +41,9 @@ impl Referrers {
     pub(crate) fn note(&mut self, item: &Item, raw: &[u8]) {
         let Ok(wire) = serde_json::from_slice::<Wire>(raw) else { return };
         let Some(subject) = wire.subject else { return };
-        // The specification's rule: where no type is stated, the configuration's stands in.
-        let artifact_type = wire.artifact_type.or(wire.config.map(|config| config.media_type.to_string()));
+        // The specification's rule: where no type is stated, the configuration's stands in. An index has none.
+        let stated = wire.artifact_type.filter(|stated| !stated.is_empty());
+        let artifact_type = stated.or(wire.config.map(|config| config.media_type.to_string()));
         let (media_type, digest, size) = (item.media_type.clone(), item.digest, item.size);
         let entry = Referrer { media_type, digest, size, artifact_type, annotations: wire.annotations };
         let known = self.0.entry(subject.digest).or_default();

@@ -21,6 +21,8 @@ pub(crate) enum Route {
     Home,
     /// A file that the page needs.
     Asset(Asset),
+    /// `/report/NUMBER`: the report of a bundle, counted from 1.
+    Report(usize),
     /// `/healthz`.
     Health,
     /// `/metrics`.
@@ -91,6 +93,9 @@ impl Route {
             "/v2/_catalog" => return Page::parse(query).map(Self::Catalog),
             _ => {}
         }
+        if let Some(number) = path.strip_prefix("/report/") {
+            return report(number);
+        }
         let rest = path.strip_prefix("/v2/").ok_or(BadRoute::Nowhere)?;
         if let Some(name) = rest.strip_suffix("/tags/list") {
             return Ok(Self::Tags(repository(name)?, Page::parse(query)?));
@@ -128,6 +133,12 @@ impl Page {
         }
         Ok(Self { most: most.map(|text| text.parse().unwrap_or(usize::MAX)), after })
     }
+}
+
+/// Only the way in which our own links write a number is an address.
+fn report(number: &str) -> Result<Route, BadRoute> {
+    let found: usize = number.parse().map_err(|_| BadRoute::Nowhere)?;
+    if found.to_string() == number { Ok(Route::Report(found)) } else { Err(BadRoute::Nowhere) }
 }
 
 fn repository(name: &str) -> Result<RepositoryName, BadRoute> {
@@ -207,6 +218,12 @@ mod tests {
             "/debug/pprof/",
             "/page.css/",
             "/healthz/",
+            "/report/",
+            "/report/01",
+            "/report/+1",
+            "/report/-1",
+            "/report/1/",
+            "/report/18446744073709551616",
             "/v2/_catalog/",
             &long,
             &upper,

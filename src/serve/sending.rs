@@ -27,7 +27,7 @@ const KEEPS_UP: Duration = Duration::from_millis(500);
 /// Bytes given to the kernel by one call; a slow disk holds up one thread for no longer than these take.
 const MOST_AT_ONCE: usize = 1024 * 1024;
 /// What a client must take in each [`Patience::stall`]: about 1 KiB a second.
-const LEAST_TAKEN: u64 = 64 * 1024;
+const AT_LEAST_TAKEN: usize = 64 * 1024;
 
 /// How long a client may take.
 #[derive(Debug, Clone, Copy)]
@@ -85,18 +85,21 @@ impl Connection {
         }
     }
 
-    /// Writes all of it, within a client's [`Patience::stall`].
+    /// Writes all of it, with a client's [`Patience::stall`] for each 64 KiB.
     pub(crate) async fn write(&mut self, bytes: &[u8], patience: Patience) -> io::Result<()> {
-        let all = async {
-            match self {
-                Self::Plain(stream) => write_plain(stream, bytes).await,
-                Self::Tls(stream) => {
-                    stream.write_all(bytes).await?;
-                    stream.flush().await
+        for piece in bytes.chunks(AT_LEAST_TAKEN) {
+            let all = async {
+                match self {
+                    Self::Plain(stream) => write_plain(stream, piece).await,
+                    Self::Tls(stream) => {
+                        stream.write_all(piece).await?;
+                        stream.flush().await
+                    }
                 }
-            }
-        };
-        timeout(patience.stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            };
+            timeout(patience.stall, all).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        }
+        Ok(())
     }
 
     /// Says that nothing more comes, and gives the client a moment to read what came: closing a socket with unread
@@ -230,7 +233,7 @@ async fn send_file(stream: &Arc<TcpStream>, piece: &FilePart, patience: Patience
         let sent = send_some(stream, piece, done).await?;
         done += sent;
         taken += sent;
-        if taken >= LEAST_TAKEN {
+        if taken >= AT_LEAST_TAKEN as u64 {
             (deadline, taken) = (Instant::now() + patience.stall, 0);
         }
     }

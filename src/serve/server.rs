@@ -12,7 +12,8 @@ use tokio::time::timeout;
 
 use crate::bundle::{Bundle, BundlePlace};
 use crate::failure::Failure;
-use crate::oci::{Digest, Host};
+use crate::images::LockedContent;
+use crate::oci::Host;
 use crate::plan::Target;
 use crate::serve::access_log::{AccessLog, LogTarget};
 use crate::serve::answer::{Answer, Body};
@@ -25,9 +26,10 @@ use crate::serve::limits::{Crowd, Limits};
 use crate::serve::lock;
 use crate::serve::metrics::{Gauges, Metrics};
 use crate::serve::page::{self, Page, Shown};
+use crate::serve::paper::Papers;
 use crate::serve::protocol::{self, Offer};
 use crate::serve::referrers::Referrers;
-use crate::serve::route::{Asset, Reference, Route};
+use crate::serve::route::{Asset, BadRoute, Reference, Route};
 use crate::serve::sending::{Part, Patience};
 use crate::serve::source::{Judges, Opened, Source, Trouble, Verdict};
 use crate::serve::tls::{Identity, Loaded};
@@ -58,15 +60,27 @@ pub struct Settings {
     pub log: LogTarget,
     /// How long answers under way may take when the server stops.
     pub drain: Duration,
+    /// Writes the report of a bundle, as one page, with the names that its images have here.
+    pub report: fn(&Bundle, &Target) -> Result<String, Failure>,
+}
+
+/// What is served, each with the place where it is found again.
+pub struct Bundles {
+    /// Those whose images are offered.
+    pub offered: Vec<(BundlePlace, Bundle)>,
+    /// Older ones, which lend what deltas leave out.
+    pub bases: Vec<(BundlePlace, Bundle)>,
 }
 
 /// Bundles on offer.
 pub struct Server {
     settings: Settings,
     catalog: Catalog,
+    /// The offered bundles, then the bases.
     sources: Vec<Arc<Source>>,
     shown: Vec<Shown>,
-    below: String,
+    target: Target,
+    papers: Papers,
     referrers: OnceCell<Referrers>,
     logins: Mutex<Option<Arc<Logins>>>,
     tls: Mutex<Option<Arc<Loaded>>>,
@@ -108,14 +122,12 @@ pub(crate) enum Ready {
 
 impl Server {
     /// Puts bundles on offer under the names that a push to `target` would give them, and reads certificates and logins.
-    pub fn new(bundles: Vec<(BundlePlace, Bundle)>, target: &Target, settings: Settings) -> Result<Arc<Self>, Failure> {
-        let opened: Vec<&Bundle> = bundles.iter().map(|(_, bundle)| bundle).collect();
-        let catalog = catalog(&opened, target)?;
-        let shown = opened.iter().map(|bundle| shown(bundle)).collect();
-        let below = target.prefix().map_or_else(String::new, |prefix| format!("/{}", prefix.as_str()));
+    pub fn new(bundles: Bundles, target: &Target, settings: Settings) -> Result<Arc<Self>, Failure> {
+        let catalog = catalog(&bundles, target)?;
+        let shown: Vec<Shown> = bundles.offered.iter().map(|(_, bundle)| shown(bundle)).collect();
         let judges = Judges::new();
-        let sources =
-            bundles.into_iter().map(|(place, bundle)| Source::new(place, bundle, judges.clone()).map(Arc::new));
+        let all = bundles.offered.into_iter().chain(bundles.bases);
+        let sources = all.map(|(place, bundle)| Source::new(place, bundle, judges.clone()).map(Arc::new));
         let log = AccessLog::open(&settings.log).map_err(|source| {
             let path = if let LogTarget::File(path) = &settings.log { path.clone() } else { PathBuf::new() };
             ServeError::Write { path, source }
@@ -123,8 +135,9 @@ impl Server {
         let server = Self {
             catalog,
             sources: sources.collect::<Result<_, _>>()?,
+            papers: Papers::new(shown.len(), settings.report),
             shown,
-            below,
+            target: target.clone(),
             referrers: OnceCell::new(),
             logins: Mutex::default(),
             tls: Mutex::default(),
@@ -145,6 +158,19 @@ impl Server {
         *lock(&self.tls) = tls.map(Arc::new);
         self.log.reopen();
         Ok(())
+    }
+
+    /// Lets each offered bundle be given out, or not, in their order: what a policy says of it may change.
+    pub fn permit(&self, allowed: &[bool]) {
+        for (source, &allowed) in self.sources.iter().zip(allowed) {
+            source.permit(allowed);
+        }
+    }
+
+    /// Does something with each offered bundle that can be read now, in their order. Blocks.
+    pub fn each_bundle<T>(&self, mut work: impl FnMut(&Bundle) -> T) -> Vec<Option<T>> {
+        let offered = self.sources.iter().take(self.shown.len());
+        offered.map(|source| source.opened().ok().map(|opened| work(opened.bundle()))).collect()
     }
 
     /// What is on offer.
@@ -198,7 +224,7 @@ impl Server {
         let route = Route::parse(&head.path, &head.query);
         let kind = route.as_ref().map_or("other", kind);
         let mut user = None;
-        let answer = match self.admit(head, client, route.as_ref().ok()).await {
+        let answer = match self.admit(head, client, &route).await {
             Ok(found) => {
                 user = found;
                 match route {
@@ -215,20 +241,29 @@ impl Server {
     }
 
     /// The user, if one is asked for; or why the request goes no further.
-    async fn admit(&self, head: &Head, client: IpAddr, route: Option<&Route>) -> Result<Option<String>, Answer> {
+    async fn admit(
+        &self,
+        head: &Head,
+        client: IpAddr,
+        route: &Result<Route, BadRoute>,
+    ) -> Result<Option<String>, Answer> {
         if !self.is_host_right(head) {
             let text = "this server is not known by that name; name it with `--name` where the server is started";
             return Err(Answer::refusal(421, "DENIED", text));
         }
-        if matches!(route, Some(Route::Health)) {
+        if matches!(route, Ok(Route::Health)) {
             return protocol::refused_method(head.method).map_or(Ok(None), Err);
         }
         let user = self.user(head, client).await?;
+        // What names nothing by any method is told that first; so does the specification's own test of reading.
+        if matches!(route, Err(BadRoute::Name | BadRoute::Digest)) {
+            return Ok(user);
+        }
         if let Some(refusal) = protocol::refused_method(head.method) {
             return Err(refusal);
         }
         if head.has_body {
-            return Err(Answer::refusal(400, "BAD_REQUEST", "a request for reading has no body"));
+            return Err(Answer::refusal(400, "UNSUPPORTED", "a request for reading has no body"));
         }
         Ok(user)
     }
@@ -265,6 +300,7 @@ impl Server {
             Route::Asset(Asset::Style) => page::style(),
             Route::Asset(Asset::Script) => page::script(),
             Route::Asset(Asset::Certificate) => self.trust_file(),
+            Route::Report(number) => self.report(*number).await,
             Route::Health => self.health().await,
             Route::Metrics => self.metrics_text().await,
             _ => {
@@ -274,8 +310,7 @@ impl Server {
                     Err(trouble) => return refused_by(trouble),
                 };
                 let offer = Offer { catalog: &self.catalog, referrers };
-                protocol::answer(&offer, route, head)
-                    .unwrap_or_else(|| Answer::refusal(404, "NOT_FOUND", "there is nothing at this address"))
+                protocol::answer(&offer, route, head).unwrap_or_else(|| protocol::nowhere(BadRoute::Nowhere))
             }
         }
     }
@@ -364,8 +399,7 @@ impl Server {
     fn home(&self, head: &Head) -> Answer {
         let certificate = self.certificate();
         page::home(&Page {
-            host: head.host.as_deref().unwrap_or("localhost"),
-            below: &self.below,
+            target: &self.target_for(head),
             bundles: &self.shown,
             images: self.catalog.images(),
             fingerprint: certificate.as_ref().map(|loaded| loaded.fingerprint),
@@ -374,10 +408,31 @@ impl Server {
         })
     }
 
+    /// Where the images are as this client reached them, if their names can begin so.
+    fn target_for(&self, head: &Head) -> Target {
+        let host = head.host.as_deref().and_then(|host| host.parse::<Host>().ok());
+        let own = self.target.prefix().map_or_else(String::new, |prefix| format!("/{prefix}"));
+        let named = host.map(|host| Target::parse(&format!("{host}{own}"), self.target.source_host()));
+        named.and_then(Result::ok).unwrap_or_else(|| self.target.clone())
+    }
+
+    /// The report of a bundle, counted from 1.
+    async fn report(&self, number: usize) -> Answer {
+        let Some(source) = number.checked_sub(1).filter(|&place| place < self.shown.len()) else {
+            return protocol::nowhere(BadRoute::Nowhere);
+        };
+        let (papers, source, target) = (self.papers.clone(), self.sources[source].clone(), self.target.clone());
+        let written = blocking(move || {
+            let opened = source.now()?;
+            papers.page(number - 1, opened.bundle(), &target)
+        });
+        written.await.map_or_else(|trouble| self.trouble(trouble), page::report)
+    }
+
     fn trust_file(&self) -> Answer {
         match self.certificate().and_then(|loaded| loaded.to_trust.clone()) {
             Some(pem) => Answer::bytes(200, "application/x-pem-file", pem),
-            None => Answer::refusal(404, "NOT_FOUND", "there is nothing at this address"),
+            None => protocol::nowhere(BadRoute::Nowhere),
         }
     }
 
@@ -408,20 +463,20 @@ impl Server {
     }
 }
 
-fn catalog(bundles: &[&Bundle], target: &Target) -> Result<Catalog, Failure> {
-    let has: Vec<_> = bundles.iter().map(|bundle| |digest: &Digest| bundle.layout().blob(digest).is_some()).collect();
-    let offered: Vec<Offered<'_>> =
-        bundles.iter().zip(&has).map(|(bundle, has)| Offered { lock: bundle.lock(), has }).collect();
-    Ok(Catalog::new(&offered, target)?)
+fn catalog(bundles: &Bundles, target: &Target) -> Result<Catalog, Failure> {
+    let all: Vec<&Bundle> = bundles.offered.iter().chain(&bundles.bases).map(|(_, bundle)| bundle).collect();
+    let has = |bundle: &Bundle, wanted: &LockedContent| {
+        bundle.layout().blob(&wanted.digest).is_some_and(|member| member.size == wanted.size)
+    };
+    let has: Vec<_> = all.iter().map(|bundle| move |wanted: &LockedContent| has(bundle, wanted)).collect();
+    let images = |place: usize| (place < bundles.offered.len()).then(|| all[place].lock());
+    let offered = has.iter().enumerate().map(|(place, has)| Offered { images: images(place), has });
+    Ok(Catalog::new(&offered.collect::<Vec<_>>(), target)?)
 }
 
 fn shown(bundle: &Bundle) -> Shown {
     let file = bundle.path().file_name().unwrap_or(bundle.path().as_os_str());
-    Shown {
-        title: bundle.lock().title.clone(),
-        release: bundle.lock().release.clone(),
-        file: file.to_string_lossy().into_owned(),
-    }
+    Shown { file: file.to_string_lossy().into_owned(), lock: bundle.lock().clone() }
 }
 
 /// Accepts until told to stop.
@@ -471,7 +526,7 @@ fn kind(route: &Route) -> &'static str {
         Route::Manifest(..) => "manifest",
         Route::Blob(..) => "blob",
         Route::Referrers(..) => "referrers",
-        Route::Home | Route::Asset(_) => "page",
+        Route::Home | Route::Asset(_) | Route::Report(_) => "page",
         Route::Health => "health",
         Route::Metrics => "metrics",
     }
@@ -488,6 +543,7 @@ fn refused_by(trouble: Trouble) -> Answer {
     match trouble {
         Trouble::Away => Answer::refusal(503, "UNAVAILABLE", "the bundle cannot be read now: its medium may be gone")
             .header("Retry-After", RETRY_AFTER),
+        Trouble::Withheld => Answer::refusal(403, "DENIED", "this bundle is not signed by those who are trusted here"),
         Trouble::Damaged => {
             Answer::refusal(500, "UNKNOWN", "this content is damaged in the bundle; `octobundle verify` tells where")
         }
@@ -517,7 +573,7 @@ fn read_referrers(sources: &[Arc<Source>], all: &[Item]) -> Result<Referrers, Tr
             Ok(raw) => referrers.note(item, &raw),
             // A damaged manifest is told to whoever asks for it.
             Err(Trouble::Damaged) => {}
-            Err(Trouble::Away) => return Err(Trouble::Away),
+            Err(trouble) => return Err(trouble),
         }
     }
     Ok(referrers)
@@ -527,6 +583,10 @@ fn read_referrers(sources: &[Arc<Source>], all: &[Item]) -> Result<Referrers, Tr
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
-        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program ends; nobody waits for the answer any more.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,8 @@ pub(crate) enum Trouble {
     Away,
     /// It is there, and a part of it is damaged.
     Damaged,
+    /// It is there, and those who are trusted have not signed it.
+    Withheld,
 }
 
 /// Threads that hash: few, so that serving is not starved.
@@ -68,6 +71,8 @@ pub(crate) struct Source {
     id: Digest,
     judges: Judges,
     state: Mutex<State>,
+    /// Whether it may be given out.
+    allowed: AtomicBool,
 }
 
 enum State {
@@ -126,11 +131,22 @@ impl Source {
     pub(crate) fn new(place: BundlePlace, bundle: Bundle, judges: Judges) -> Result<Self, BundleError> {
         let id = bundle.layout().id();
         let opened = Opened::new(bundle, judges.clone())?;
-        Ok(Self { place, id, judges, state: Mutex::new(State::Open(Arc::new(opened))) })
+        let state = Mutex::new(State::Open(Arc::new(opened)));
+        Ok(Self { place, id, judges, state, allowed: AtomicBool::new(true) })
+    }
+
+    /// Says whether it may be given out from now on.
+    pub(crate) fn permit(&self, allowed: bool) {
+        self.allowed.store(allowed, Ordering::SeqCst);
+    }
+
+    /// The bundle as it is now, if it may be given out. Blocks as [`Source::opened`] does.
+    pub(crate) fn now(&self) -> Result<Arc<Opened>, Trouble> {
+        if self.allowed.load(Ordering::SeqCst) { self.opened() } else { Err(Trouble::Withheld) }
     }
 
     /// The bundle as it is now. Blocks: it asks the file system, and reads a bundle's head when it came back.
-    pub(crate) fn now(&self) -> Result<Arc<Opened>, Trouble> {
+    pub(crate) fn opened(&self) -> Result<Arc<Opened>, Trouble> {
         let mut state = lock(&self.state);
         if let State::Open(opened) = &*state {
             if opened.is_in_place() {
@@ -172,6 +188,10 @@ impl Opened {
         Ok(Self { bundle, files, judges, verdicts: Mutex::default() })
     }
 
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
     /// A document, compared with its digest. Blocks.
     pub(crate) fn document(&self, digest: &Digest) -> Result<Bytes, Trouble> {
         self.bundle.read_document(digest).map_err(|error| match error {
@@ -183,8 +203,8 @@ impl Opened {
     /// Where the bytes of a part of a blob stand; none if the blob is not in this bundle.
     pub(crate) fn parts(&self, digest: &Digest, start: u64, length: u64) -> Option<Vec<FilePart>> {
         let member = self.bundle.layout().blob(digest)?;
-        assert!(start + length <= member.size, "ranges are checked against the blob's size");
-        let from = member.start() + start;
+        let end = start.checked_add(length).filter(|&end| end <= member.size)?;
+        let (from, length) = (member.start() + start, end - start);
         self.bundle.bytes().parts(from..from + length).ok()
     }
 

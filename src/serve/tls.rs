@@ -11,6 +11,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::content::{Readers, write_whole};
 use crate::oci::Digest;
+use crate::registry::certificate_dates;
 use crate::serve::error::ServeError;
 
 /// The largest file of certificates or keys.
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
     /// The SHA-256 of the server's certificate.
     pub fingerprint: Digest,
+    /// From when to when it holds, in seconds since 1970.
+    pub dates: Option<(u64, u64)>,
     /// What clients must trust, in PEM: only for a certificate that signs itself.
     pub to_trust: Option<String>,
     /// The file of it.
@@ -92,7 +95,7 @@ fn read(certificate: &Path, key: &Path, made: bool) -> Result<Loaded, ServeError
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(certificate, error.to_string()))?;
     let first = chain.first().ok_or_else(|| unusable(certificate, "it holds no certificate in PEM".into()))?;
-    let fingerprint = Digest::of(first);
+    let (fingerprint, dates) = (Digest::of(first), certificate_dates(first));
     let secret = zeroize::Zeroizing::new(super::read_file(key, MAX_FILE)?);
     let secret = PrivateKeyDer::from_pem_slice(&secret).map_err(|error| match error {
         rustls::pki_types::pem::Error::NoItemsFound => unusable(key, "it holds no key in PEM".into()),
@@ -106,7 +109,7 @@ fn read(certificate: &Path, key: &Path, made: bool) -> Result<Loaded, ServeError
         .with_single_cert(chain, secret)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), fingerprint, to_trust: None, trust_file: None, made })
+    Ok(Loaded { config: Arc::new(config), fingerprint, dates, to_trust: None, trust_file: None, made })
 }
 
 /// Makes a key and a certificate for these names. It can sign nothing but itself, so whoever gets the key can pose as

@@ -31,6 +31,8 @@ impl Units {
         text += "Backlog=1024\n\n[Install]\nWantedBy=sockets.target\n\n";
         text += "# /etc/systemd/system/octobundle.service\n[Unit]\nDescription=Registry of octobundle\n";
         text += "Requires=octobundle.socket\nAfter=octobundle.socket\n";
+        // A medium that is away for a day must not make systemd give up.
+        text += "StartLimitIntervalSec=0\n";
         for path in &self.mounts {
             writeln!(text, "RequiresMountsFor={}", word(&path.to_string_lossy())).expect("a String takes any text");
         }
@@ -76,6 +78,7 @@ fn word(text: &str) -> String {
 const SERVICE: &str = "\
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=on-failure
+RestartSec=2
 TimeoutStopSec=40
 LimitNOFILE=8192
 DynamicUser=yes

@@ -46,7 +46,8 @@ pub use report::{ReportRequest, ShownFile, report};
 pub use resolve::{resolve, resolve_locked};
 pub use scan::{ScanRequest, scan, scan_verdict};
 pub use serve::{
-    CertificateChoice, ServeReport, ServeRequest, ServedBundle, ServedCertificate, Serving, listen_addresses, serve,
+    CertificateChoice, NotNow, ServeReport, ServeRequest, ServedBundle, ServedCertificate, Serving, listen_addresses,
+    serve,
 };
 pub use sign::{SignReport, SignRequest, sign};
 pub use trust::{Trust, TrustSettings, Use};

@@ -12,8 +12,12 @@ use crate::bundle::{Bundle, BundlePlace};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::Host;
 use crate::plan::{SourceHost, Target};
-use crate::progress::Progress;
-use crate::serve::{Identity, Limits, Loaded, LogTarget, Patience, ServeError, Server, Settings, Stop, own_names};
+use crate::progress::{Progress, Silent};
+use crate::report::{Form, Verification};
+use crate::serve::{
+    Bundles, Identity, Limits, Loaded, LogTarget, Patience, ServeError, Server, Settings, Stop, own_names,
+};
+use crate::workflow::report::{ReportRequest, report};
 use crate::workflow::trust::{self, TrustSettings, Use};
 
 /// Connections that wait to be accepted.
@@ -28,6 +32,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 pub struct ServeRequest {
     /// The bundles.
     pub bundles: Vec<BundlePlace>,
+    /// Older bundles, which lend what deltas leave out. Their own images are not offered.
+    pub bases: Vec<BundlePlace>,
     /// Addresses to listen on, as in `127.0.0.1:5000`.
     pub listen: Vec<String>,
     /// Sockets that listen already.
@@ -84,6 +90,8 @@ pub struct Serving {
 pub struct ServeReport {
     /// The bundles.
     pub bundles: Vec<ServedBundle>,
+    /// The bundles that lend what the others leave out.
+    pub bases: Vec<PathBuf>,
     /// The addresses that are listened on.
     pub addresses: Vec<SocketAddr>,
     /// The host and port of image names, as clients of this network would write it.
@@ -116,23 +124,46 @@ pub struct ServedCertificate {
     pub trust_file: Option<PathBuf>,
     /// Whether it was made just now.
     pub made: bool,
+    /// Why clients refuse it today, if they do.
+    pub not_now: Option<NotNow>,
+}
+
+/// Why clients refuse a certificate today.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotNow {
+    /// It begins at this second since 1970.
+    Begins(u64),
+    /// It ended then.
+    Ended(u64),
 }
 
 /// Opens the bundles and the sockets. From here on clients can connect; they are answered once [`Serving::run`] runs.
 pub fn serve(request: &mut ServeRequest, progress: &dyn Progress) -> Result<Serving, Failure> {
-    let bundles =
-        request.bundles.iter().map(|place| open(place, &request.trust, progress)).collect::<Result<Vec<_>, _>>()?;
+    let bundles = Bundles {
+        offered: request
+            .bundles
+            .iter()
+            .map(|place| open(place, &request.trust, progress))
+            .collect::<Result<_, Failure>>()?,
+        // What they lend is compared with the digests in the bundles that were judged, byte for byte.
+        bases: request
+            .bases
+            .iter()
+            .map(|place| Ok((place.clone(), Bundle::open(place)?)))
+            .collect::<Result<_, Failure>>()?,
+    };
     let listeners = listen(request)?;
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let host = shown_host(&request.names, &addresses);
     let place = request.prefix.as_ref().map_or_else(|| host.clone(), |prefix| format!("{host}/{prefix}"));
     let target = Target::parse(&place, request.source_host)?;
-    let told = bundles.iter().map(|(_, bundle)| ServedBundle {
+    let told = bundles.offered.iter().map(|(_, bundle)| ServedBundle {
         path: bundle.path().to_owned(),
         release: bundle.lock().release.clone(),
         images: bundle.lock().images.len(),
     });
     let told = told.collect();
+    let bases = bundles.bases.iter().map(|(_, bundle)| bundle.path().to_owned()).collect();
     let server = Server::new(bundles, &target, settings(request, &addresses))?;
     let images = server.catalog().images().iter().map(|image| {
         let name = image.name.to_string();
@@ -141,10 +172,11 @@ pub fn serve(request: &mut ServeRequest, progress: &dyn Progress) -> Result<Serv
     });
     let report = ServeReport {
         bundles: told,
+        bases,
         addresses,
         host,
         images: images.collect(),
-        certificate: server.certificate().as_deref().map(certificate),
+        certificate: server.certificate().as_deref().map(|loaded| certificate(loaded, request.trust.now)),
         login: request.htpasswd.is_some(),
     };
     Ok(Serving { server, listeners, report })
@@ -154,6 +186,28 @@ impl Serving {
     /// Reads certificates and logins again.
     pub fn reload(&self) -> Result<(), ServeError> {
         self.server.reload()
+    }
+
+    /// Asks again who signed the bundles. What the policy does not let pass is not given out until it does; gives the
+    /// reasons. Under a policy that includes a bundle whose signatures cannot be read because it is away.
+    pub fn judge(&self, trust: &TrustSettings, progress: &dyn Progress) -> Vec<Failure> {
+        let judged = self.server.each_bundle(|bundle| trust::check(bundle, trust, Use::Accept, progress).map(|_| ()));
+        let paths = self.report.bundles.iter().map(|bundle| &bundle.path);
+        let judged: Vec<Result<(), Failure>> = judged
+            .into_iter()
+            .zip(paths)
+            .map(|(judged, path)| match judged {
+                Some(judged) => judged,
+                None if trust.policy.is_none() => Ok(()),
+                None => Err(Failure::new(
+                    ErrorClass::Trust,
+                    format!("`{}` is away, and so are its signatures", path.display()),
+                )
+                .with_help("put it back, then ask again with SIGHUP")),
+            })
+            .collect();
+        self.server.permit(&judged.iter().map(Result::is_ok).collect::<Vec<_>>());
+        judged.into_iter().filter_map(Result::err).collect()
     }
 
     /// What tells it to stop, and the run itself. It ends when it was told to and the last answer is out.
@@ -187,8 +241,14 @@ fn open(place: &BundlePlace, trust: &TrustSettings, progress: &dyn Progress) -> 
     Ok((place.clone(), bundle))
 }
 
-fn certificate(loaded: &Loaded) -> ServedCertificate {
-    ServedCertificate { fingerprint: loaded.fingerprint, trust_file: loaded.trust_file.clone(), made: loaded.made }
+fn certificate(loaded: &Loaded, now: u64) -> ServedCertificate {
+    let not_now = loaded.dates.and_then(|(from, until)| match now {
+        early if early < from => Some(NotNow::Begins(from)),
+        late if late > until => Some(NotNow::Ended(until)),
+        _ => None,
+    });
+    let (fingerprint, trust_file) = (loaded.fingerprint, loaded.trust_file.clone());
+    ServedCertificate { fingerprint, trust_file, made: loaded.made, not_now }
 }
 
 fn settings(request: &ServeRequest, addresses: &[SocketAddr]) -> Settings {
@@ -206,7 +266,22 @@ fn settings(request: &ServeRequest, addresses: &[SocketAddr]) -> Settings {
         htpasswd: request.htpasswd.clone(),
         log: request.log.clone(),
         drain: DRAIN,
+        report: paper,
     }
+}
+
+/// The report as `octobundle report` writes it, for the names that the images have here.
+fn paper(bundle: &Bundle, target: &Target) -> Result<String, Failure> {
+    let asked = ReportRequest {
+        private: Some(target.clone()),
+        shown: None,
+        since: None,
+        verification: Verification::NotChecked,
+        trust: TrustSettings::default(),
+        scan: None,
+        dated: None,
+    };
+    Ok(report(bundle, &asked, &Silent)?.render(Form::Html)?)
 }
 
 fn identity(request: &ServeRequest, addresses: &[SocketAddr], names: &[String]) -> Option<Identity> {

@@ -18,6 +18,33 @@ use super::real::need;
 /// Starting a browser on two busy cores takes ten seconds and more.
 const PATIENCE: Duration = Duration::from_secs(180);
 
+/// Text that would run, break out, reorder or fill the page if anything took it for more than text.
+pub(crate) const HOSTILE: [&str; 11] = [
+    "<script>window.ran=1</script>",
+    "<img src=x onerror=window.ran=1>",
+    "\"onload=\"window.ran=1\" x=\"",
+    "'onmouseover='window.ran=1",
+    "javascript:window.ran=1",
+    "</style><script>window.ran=1</script>",
+    "</script><script>window.ran=1</script>",
+    "</title><svg onload=window.ran=1>",
+    "\u{202e}gpj.exe\u{2066}",
+    "\u{1b}]0;owned\u{7}\u{9b}31m",
+    "{{ 7*7 }}{% for i in range(9) %}x{% endfor %}",
+];
+
+/// Events that say that something was asked for beyond what is the page's own, or that anything was refused to run.
+pub(crate) fn unwanted(events: &[Value], is_own: impl Fn(&str) -> bool) -> Vec<Value> {
+    let asked = |event: &&Value| {
+        let address = event["params"]["request"]["url"].as_str().unwrap_or_default();
+        let kinds = ["Network.requestWillBeSent", "Network.webSocketCreated", "Page.javascriptDialogOpening"];
+        let told = ["Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled"];
+        let method = event["method"].as_str().unwrap_or_default();
+        (kinds.contains(&method) && !is_own(address)) || told.contains(&method)
+    };
+    events.iter().filter(asked).cloned().collect()
+}
+
 /// A browser with a profile of its own.
 pub(crate) struct Browser {
     child: Child,
@@ -155,6 +182,17 @@ impl Browser {
         let scheme = if dark { "dark" } else { "light" };
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.call("Emulation.setEmulatedMedia", &json!({ "features": features }));
+    }
+
+    /// Keeps a picture for whoever wants to look: `PICTURES=folder`.
+    pub(crate) fn keep_picture(&mut self, name: &str) {
+        if let Some(folder) = std::env::var_os("PICTURES") {
+            let height = self.evaluate("document.documentElement.scrollHeight").as_u64().unwrap();
+            let width = self.evaluate("innerWidth").as_u64().unwrap();
+            let clip = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+            self.call("Emulation.setDeviceMetricsOverride", &clip);
+            self.picture(&Path::new(&folder).join(format!("{name}.png")));
+        }
     }
 
     /// Writes a picture of the whole page.

@@ -321,6 +321,31 @@ impl Sample for TestIndex {
 
 const EPOCH: &str = "1970-01-01T00:00:00Z";
 
+/// A sample that says about which manifest it speaks, as signatures and statements do.
+pub(crate) struct About {
+    pub(crate) of: Box<dyn Sample>,
+    pub(crate) subject: Document,
+    pub(crate) artifact_type: Option<&'static str>,
+}
+
+impl Sample for About {
+    fn content(&self) -> Content {
+        let mut content = self.of.content();
+        let mut manifest = content.root().json();
+        manifest["subject"] = json!({
+            "mediaType": self.subject.media_type, "digest": self.subject.digest, "size": self.subject.bytes.len(),
+        });
+        manifest["annotations"] = json!({ "org.example.note": "about" });
+        if let Some(artifact_type) = self.artifact_type {
+            manifest["artifactType"] = artifact_type.into();
+        }
+        let bytes = serde_json::to_vec(&manifest).expect("JSON can be written");
+        let media_type = content.root().media_type.clone();
+        *content.documents.last_mut().expect("it has a root") = Document { media_type, digest: digest(&bytes), bytes };
+        content
+    }
+}
+
 /// An image manifest whose only layer is a statement about `image`.
 fn attestation(image: &Document, blobs: &mut BTreeMap<String, Vec<u8>>) -> Document {
     let statement = json!({
