@@ -345,3 +345,34 @@ fn what_is_given_out_has_the_digest_that_was_asked_for_whichever_bundle_has_it()
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
 }
+
+#[test]
+fn servers_with_the_same_bundle_answer_alike() {
+    let release = Release::of(&[&agent(), &jmeter()]);
+    release.bundle();
+    release.site.octobundle(["split", "release.tar", "--volume-size", "100000", "-o", "cut.tar"]).run().assert_ok();
+    let servers = [Served::start(&release.site, ["release.tar"]), Served::start(&release.site, ["cut.tar.001"])];
+    let content = agent().content();
+    let blob = content.blobs.keys().next().unwrap();
+    for target in [
+        "/v2/".to_owned(),
+        "/v2/_catalog?n=1".into(),
+        "/v2/octoperf/agent/tags/list".into(),
+        "/v2/octoperf/agent/manifests/1".into(),
+        format!("/v2/octoperf/agent/manifests/{}", content.root().digest),
+        format!("/v2/octoperf/agent/blobs/{blob}"),
+        format!("/v2/octoperf/agent/referrers/{}", content.root().digest),
+        "/v2/octoperf/none/manifests/1".into(),
+    ] {
+        let [one, other] = servers.each_ref().map(|served| served.get(&target));
+        assert_eq!(one, other, "{target}");
+    }
+    // A part from one and the rest from the other are the whole, as a load balancer may have it.
+    let (layer, bytes) = content.blobs.iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+    let target = format!("/v2/octoperf/agent/blobs/{layer}");
+    let first = servers[0].ask("GET", &target, &["Range: bytes=0-99999"]);
+    let condition = format!("If-Range: {}", first.header("etag"));
+    let rest = servers[1].ask("GET", &target, &["Range: bytes=100000-", &condition]);
+    assert_eq!((first.status, rest.status), (206, 206));
+    assert!([first.body, rest.body].concat() == *bytes);
+}

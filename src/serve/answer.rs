@@ -59,11 +59,11 @@ impl Answer {
         Self::bytes(status, "application/json", errors.to_string()).header("Cache-Control", "no-store")
     }
 
-    /// The same with one more header. The value is ours or was parsed: it holds no line end.
+    /// The same with one more header. Whatever its value was made of, it cannot end its line.
     #[must_use]
     pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        let value: String = value.into();
-        debug_assert!(!value.contains(['\r', '\n']), "{name}: {value:?}");
+        let mut value: String = value.into();
+        value.retain(|c| !c.is_control());
         self.headers.push((name, value));
         self
     }
@@ -102,4 +102,17 @@ impl Answer {
 
 fn reason(status: u16) -> &'static str {
     http::StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("Unknown")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_78_no_value_of_a_header_ends_its_line() {
+        let answer = Answer::empty(200).header("Content-Type", "a\r\nX-Injected: 1\r\n\r\nbody\0\u{85}");
+        let head = String::from_utf8(answer.head(true)).unwrap();
+        assert!(head.lines().any(|line| line == "Content-Type: aX-Injected: 1body"), "{head}");
+        assert_eq!(head.matches("\r\n\r\n").count(), 1);
+    }
 }

@@ -218,8 +218,13 @@ impl Parts {
         if let Some(tag) = tag {
             stock.tags.insert(tag.clone(), self.root);
         }
-        stock.manifests.extend(self.manifests.iter().map(|item| (item.digest, item.clone())));
-        stock.blobs.extend(self.blobs.iter().map(|item| (item.digest, item.clone())));
+        // What an earlier bundle says of some content stands; a later one cannot make it something else.
+        for item in &self.manifests {
+            stock.manifests.entry(item.digest).or_insert_with(|| item.clone());
+        }
+        for item in &self.blobs {
+            stock.blobs.entry(item.digest).or_insert_with(|| item.clone());
+        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! A bundle offered as a read-only registry, in place: nothing is unpacked and nothing is written.
 //!
 //! What is said is decided without I/O: [`catalog`] is what is offered, `route` what is asked for, `protocol` the
-//! answer as a value. The rest carries it out: `server` accepts, `connection` speaks HTTP, `source` reads the bundle
-//! and vouches for its bytes, `sending` moves them.
+//! answer as a value. The rest carries it out: `door` lets clients in, `connection` speaks HTTP, `server` answers,
+//! `source` reads a bundle and vouches for its bytes, `sending` moves them.
 //!
 //! HTTP/1.1 is spoken by this module itself, with hyper's parser of heads: to move a blob from the file to the socket
 //! without a copy in memory, whoever speaks HTTP must own the socket. It is GET and HEAD without bodies only.
@@ -12,6 +12,7 @@ mod answer;
 mod auth;
 pub mod catalog;
 mod connection;
+mod door;
 mod error;
 mod head;
 mod limits;
@@ -20,6 +21,7 @@ mod page;
 mod paper;
 mod protocol;
 mod range;
+mod reading;
 mod referrers;
 mod route;
 mod sending;

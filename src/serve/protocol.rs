@@ -111,7 +111,17 @@ fn manifest(stock: &Stock, known: &Referrers, reference: &Reference, head: &Head
         return answer;
     }
     named(Answer::with_body(200, Body::Document(item.clone())), &item.digest, caching)
-        .header("Content-Type", item.media_type.as_str())
+        .header("Content-Type", content_type(&item.media_type))
+}
+
+/// A manifest's type as its bundle states it, where that is a type of manifests. A bundle may state anything, and a
+/// browser that is sent there would show what is said to be a page.
+fn content_type(stated: &MediaType) -> &str {
+    let token = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte));
+    match stated.as_str().strip_prefix("application/vnd.") {
+        Some(rest) if !rest.is_empty() && token(rest) => stated.as_str(),
+        _ => "application/octet-stream",
+    }
 }
 
 fn blob(stock: &Stock, digest: &Digest, head: &Head) -> Answer {
@@ -198,5 +208,31 @@ fn list<'a>(
     match (shown.last(), rest.next()) {
         (Some(last), Some(_)) => answer.header("Link", format!("<{address}?n={most}&last={last}>; rel=\"next\"")),
         _ => answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_78_no_manifest_is_said_to_be_a_page() {
+        let told = |stated: &str| content_type(&MediaType::from(stated.to_owned())).to_owned();
+        for manifest in
+            [MediaType::OCI_INDEX, MediaType::OCI_MANIFEST, MediaType::DOCKER_LIST, MediaType::DOCKER_MANIFEST]
+        {
+            assert_eq!(told(manifest), manifest);
+        }
+        for other in [
+            "text/html",
+            "application/xhtml+xml",
+            "image/svg+xml",
+            "application/vnd.",
+            "",
+            "application/vnd.a\r\nX-Injected: 1",
+            "application/vnd.a b",
+        ] {
+            assert_eq!(told(other), "application/octet-stream", "{other:?}");
+        }
     }
 }

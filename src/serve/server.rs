@@ -19,7 +19,7 @@ use crate::serve::access_log::{AccessLog, LogTarget};
 use crate::serve::answer::{Answer, Body};
 use crate::serve::auth::{Access, Logins};
 use crate::serve::catalog::{Catalog, Item, Offered};
-use crate::serve::connection;
+use crate::serve::door;
 use crate::serve::error::ServeError;
 use crate::serve::head::{Head, Method};
 use crate::serve::limits::{Crowd, Limits};
@@ -28,19 +28,15 @@ use crate::serve::metrics::{Gauges, Metrics};
 use crate::serve::page::{self, Page, Shown};
 use crate::serve::paper::Papers;
 use crate::serve::protocol::{self, Offer};
+use crate::serve::reading::{RETRY_AFTER, blocking, from_any, read_referrers, refused_by};
 use crate::serve::referrers::Referrers;
 use crate::serve::route::{Asset, BadRoute, Reference, Route};
 use crate::serve::sending::{Part, Patience};
-use crate::serve::source::{Judges, Opened, Source, Trouble, Verdict};
+use crate::serve::source::{Judges, Source, Trouble, Verdict};
 use crate::serve::tls::{Identity, Loaded};
 
 /// Blobs up to this size are checked before the first byte of the answer, so that damage gives a clean error.
 const CHECKED_FIRST: u64 = 1024 * 1024;
-/// How long to wait when the system has no more file descriptors.
-const OUT_OF_FILES: Duration = Duration::from_millis(100);
-/// What a client is told to wait when a bundle is away or logins are many.
-const RETRY_AFTER: &str = "5";
-
 /// How to serve.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -191,7 +187,7 @@ impl Server {
         for listener in listeners {
             listener.set_nonblocking(true)?;
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            accepting.spawn(accept(self.clone(), listener, stop.clone(), alive.clone()));
+            accepting.spawn(door::accept(self.clone(), listener, stop.clone(), alive.clone()));
         }
         drop(alive);
         while accepting.join_next().await.is_some() {}
@@ -209,6 +205,10 @@ impl Server {
 
     pub(crate) fn log(&self) -> &AccessLog {
         &self.log
+    }
+
+    pub(crate) fn crowd(&self) -> &Arc<Crowd> {
+        &self.crowd
     }
 
     pub(crate) fn is_dense(&self) -> bool {
@@ -479,45 +479,6 @@ fn shown(bundle: &Bundle) -> Shown {
     Shown { file: file.to_string_lossy().into_owned(), lock: bundle.lock().clone() }
 }
 
-/// Accepts until told to stop.
-async fn accept(
-    server: Arc<Server>,
-    listener: tokio::net::TcpListener,
-    mut stop: watch::Receiver<bool>,
-    alive: mpsc::Sender<()>,
-) {
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.wait_for(|stop| *stop) => return,
-            accepted = listener.accept() => accepted,
-        };
-        let Ok((stream, client)) = accepted else {
-            // The client left already, or there are no more descriptors: then others must end first.
-            tokio::time::sleep(OUT_OF_FILES).await;
-            continue;
-        };
-        let Some(seat) = server.crowd.enter(client.ip()) else {
-            server.metrics.refused.add(1);
-            refuse_at_the_door(&server, &stream);
-            continue;
-        };
-        let (server, stop, alive) = (server.clone(), stop.clone(), alive.clone());
-        tokio::spawn(async move {
-            connection::serve(server, stream, client.ip(), stop).await;
-            drop((seat, alive));
-        });
-    }
-}
-
-/// Says in a word why nobody answers, if the word can be understood and the socket takes it at once.
-fn refuse_at_the_door(server: &Server, stream: &tokio::net::TcpStream) {
-    if server.settings.identity.is_none() {
-        let answer = Answer::empty(503).header("Retry-After", RETRY_AFTER);
-        drop(stream.try_write(&answer.head(false)));
-    }
-}
-
 fn kind(route: &Route) -> &'static str {
     match route {
         Route::Base => "base",
@@ -536,57 +497,5 @@ fn bytes_of(answer: &Answer) -> Bytes {
     match &answer.body {
         Body::Bytes(bytes) => bytes.clone(),
         Body::Nothing | Body::Document(_) | Body::Blob { .. } => Bytes::new(),
-    }
-}
-
-fn refused_by(trouble: Trouble) -> Answer {
-    match trouble {
-        Trouble::Away => Answer::refusal(503, "UNAVAILABLE", "the bundle cannot be read now: its medium may be gone")
-            .header("Retry-After", RETRY_AFTER),
-        Trouble::Withheld => Answer::refusal(403, "DENIED", "this bundle is not signed by those who are trusted here"),
-        Trouble::Damaged => {
-            Answer::refusal(500, "UNKNOWN", "this content is damaged in the bundle; `octobundle verify` tells where")
-        }
-    }
-}
-
-/// What the first bundle that can gives.
-fn from_any<T>(
-    sources: &[Arc<Source>],
-    item: &Item,
-    mut take: impl FnMut(&Arc<Opened>) -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
-    let mut trouble = Trouble::Away;
-    for &place in &item.sources {
-        match sources[place].now().and_then(|opened| take(&opened)) {
-            Ok(taken) => return Ok(taken),
-            Err(found) => trouble = found,
-        }
-    }
-    Err(trouble)
-}
-
-fn read_referrers(sources: &[Arc<Source>], all: &[Item]) -> Result<Referrers, Trouble> {
-    let mut referrers = Referrers::default();
-    for item in all {
-        match from_any(sources, item, |opened| opened.document(&item.digest)) {
-            Ok(raw) => referrers.note(item, &raw),
-            // A damaged manifest is told to whoever asks for it.
-            Err(Trouble::Damaged) => {}
-            Err(trouble) => return Err(trouble),
-        }
-    }
-    Ok(referrers)
-}
-
-/// Runs what waits for a disk where waiting is allowed.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(stopped) => match stopped.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The program ends; nobody waits for the answer any more.
-            Err(_) => std::future::pending().await,
-        },
     }
 }
