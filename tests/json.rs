@@ -449,8 +449,17 @@ fn json_of_load_is_as_documented() {
 fn json_of_serve_is_as_documented() {
     let sample = Sample::new();
     let plain = Served::start(&sample.site, ["bundle.tar"]);
-    let own = Served::start(&sample.site, ["bundle.tar", "--self-signed"]);
-    assert_documented("serve", "serve", &[plain.report.clone(), own.report.clone()]);
+    let own = Served::start(&sample.site, ["bundle.tar", "--self-signed", "--base", "bundle.tar"]);
+    let dated = |from: i32, until: i32| {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        (params.not_before, params.not_after) = (rcgen::date_time_ymd(from, 1, 1), rcgen::date_time_ymd(until, 1, 1));
+        let key = rcgen::KeyPair::generate().unwrap();
+        sample.site.write("server.pem", params.self_signed(&key).unwrap().pem());
+        sample.site.write("server.key", key.serialize_pem());
+        Served::start(&sample.site, ["bundle.tar", "--cert", "server.pem", "--key", "server.key"]).report.clone()
+    };
+    let (ended, to_come) = (dated(2001, 2002), dated(2090, 2091));
+    assert_documented("serve", "serve", &[plain.report.clone(), own.report.clone(), ended, to_come]);
 }
 
 #[test]

@@ -38,6 +38,8 @@ pub(crate) enum Asset {
     Script,
     /// `/certificate.pem`: what a client must trust.
     Certificate,
+    /// `/favicon.ico`, which browsers ask for unasked.
+    Icon,
 }
 
 /// A tag or a digest.
@@ -87,6 +89,7 @@ impl Route {
             "/page.css" => return Ok(Self::Asset(Asset::Style)),
             "/page.js" => return Ok(Self::Asset(Asset::Script)),
             "/certificate.pem" => return Ok(Self::Asset(Asset::Certificate)),
+            "/favicon.ico" => return Ok(Self::Asset(Asset::Icon)),
             "/healthz" => return Ok(Self::Health),
             "/metrics" => return Ok(Self::Metrics),
             "/v2" | "/v2/" => return Ok(Self::Base),

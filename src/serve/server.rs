@@ -300,6 +300,7 @@ impl Server {
             Route::Asset(Asset::Style) => page::style(),
             Route::Asset(Asset::Script) => page::script(),
             Route::Asset(Asset::Certificate) => self.trust_file(),
+            Route::Asset(Asset::Icon) => Answer::empty(204).header("Cache-Control", "max-age=86400"),
             Route::Report(number) => self.report(*number).await,
             Route::Health => self.health().await,
             Route::Metrics => self.metrics_text().await,
