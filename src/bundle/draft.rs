@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
@@ -30,8 +31,8 @@ use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};
 
-/// Bytes gathered before one write. Twice that is held for each download.
-const WRITE: usize = 512 * 1024;
+/// Bytes gathered before one write, where they come in smaller chunks.
+const WRITE: usize = 256 * 1024;
 /// Bytes read at once when what is on disk is hashed.
 const READ: usize = 256 * 1024;
 
@@ -95,6 +96,8 @@ struct Shared {
     journal: Journal,
     claims: Claims,
     marks: Arc<Marks>,
+    /// Held while a piece is written: a file system lets one writer into a file at a time, and whoever waits there spins.
+    turn: Mutex<()>,
 }
 
 impl Draft {
@@ -147,7 +150,7 @@ impl Draft {
         let sum = RunningSum::follow(bytes.clone(), &layout, marks.clone())
             .map_err(BundleError::io("start hashing", &partial))?;
         let output = output.clone();
-        let shared = Shared { output, partial, lock, bytes, layout, journal, claims, marks };
+        let shared = Shared { output, partial, lock, bytes, layout, journal, claims, marks, turn: Mutex::default() };
         Ok(Self { shared: Arc::new(shared), sum, earlier })
     }
 
@@ -319,7 +322,10 @@ impl Shared {
     /// Writes a piece of a layer, then claims it.
     fn write(&self, layer: usize, bytes: &[u8], at: u64) -> Result<(), BundleError> {
         let start = self.layers()[layer].start();
-        self.bytes.write_all_at(bytes, start + at)?;
+        {
+            let _turn = self.turn.lock().expect("writing does not panic");
+            self.bytes.write_all_at(bytes, start + at)?;
+        }
         let written = at + bytes.len() as u64;
         self.journal.claim(&self.layer_digest(layer), written)?;
         self.marks.grown(layer, written);
@@ -386,39 +392,43 @@ impl Draft {
         Ok(seen)
     }
 
-    /// Writes the rest of a layer, gathering the next piece while one is written.
+    /// Writes the rest of a layer, reading on while a piece is written. Small chunks are gathered, large ones are written
+    /// as they came.
     async fn fill<S: ImageSource>(&self, layer: usize, content: &BlobContent<S>, seen: Hasher) -> Result<(), Failure> {
         let mut at = seen.length();
         let mut reader = content.after(seen).await?;
-        let mut gathered = Vec::with_capacity(WRITE);
-        let mut writing: Option<JoinHandle<Result<Vec<u8>, BundleError>>> = None;
+        let mut gathered = Vec::new();
+        let mut writing = None;
         loop {
             let next = reader.next().await;
-            // A piece that outgrew its room would be given twice as much.
-            let is_full = !matches!(&next, Ok(Some(chunk)) if gathered.len() + chunk.len() <= WRITE);
-            if is_full && !gathered.is_empty() {
-                let spare = match writing.take() {
-                    Some(earlier) => joined(earlier).await?,
-                    None => Vec::with_capacity(WRITE),
-                };
-                let piece = std::mem::replace(&mut gathered, spare);
+            let piece = match &next {
+                Ok(Some(chunk)) if gathered.is_empty() && chunk.len() >= WRITE => chunk.clone(),
+                Ok(Some(chunk)) => {
+                    if gathered.is_empty() {
+                        gathered.reserve_exact(WRITE + chunk.len());
+                    }
+                    gathered.extend_from_slice(chunk);
+                    if gathered.len() < WRITE {
+                        continue;
+                    }
+                    Bytes::from(mem::take(&mut gathered))
+                }
+                _ => Bytes::from(mem::take(&mut gathered)),
+            };
+            if let Some(earlier) = writing.take() {
+                joined(earlier).await?;
+            }
+            if !piece.is_empty() {
                 let (shared, begin) = (self.shared.clone(), at);
                 at += piece.len() as u64;
-                writing = Some(tokio::task::spawn_blocking(move || {
-                    shared.write(layer, &piece, begin)?;
-                    let mut piece = piece;
-                    piece.clear();
-                    Ok(piece)
-                }));
+                // The piece comes back, so that the thread that made it can use its memory again.
+                writing = Some(tokio::task::spawn_blocking(move || shared.write(layer, &piece, begin).map(|()| piece)));
             }
-            match next {
-                Ok(Some(chunk)) => gathered.extend_from_slice(&chunk),
-                ended => {
-                    if let Some(last) = writing {
-                        joined(last).await?;
-                    }
-                    return ended.map(|_| ());
+            if !matches!(next, Ok(Some(_))) {
+                if let Some(last) = writing {
+                    joined(last).await?;
                 }
+                return next.map(|_| ());
             }
         }
     }
