@@ -2,7 +2,7 @@
 # Runs every check, all of them even if one fails, and ends with the lines of the test runner.
 # Installs nothing; scripts/test.sh does.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 
 readonly output=target/test-output.txt
 mkdir -p target

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing (Debian, Ubuntu), then runs every check: `scripts/test.sh`.
-# With --quick nothing is installed: tests of missing programs say SKIPPED.
+# With --quick nothing is installed: tests of missing programs say SKIPPED. With --all the release folder is made as well,
+# twice, and tried in roots where nothing else is installed; that needs root and takes half an hour more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Programs that the tests start, each with the package that brings it.
-readonly programs="
+programs="
     docker-registry docker-registry
     skopeo          skopeo
     podman          podman
@@ -37,6 +38,14 @@ readonly programs="
     7zz             7zip
     ip              iproute2
 "
+# What only the release needs.
+readonly release_programs="
+    x86_64-linux-musl-gcc musl-tools
+    buildah         buildah
+    debootstrap     debootstrap
+    openssl         openssl
+    file            file
+"
 # The version whose findings the settings in .deny.toml were written for.
 readonly cargo_deny_version=0.20.2
 
@@ -51,8 +60,18 @@ main() {
             install_programs
             install_cargo_deny
             ;;
+        --all)
+            need_compilers
+            programs+=$release_programs
+            install_programs
+            install_cargo_deny
+            scripts/check.sh
+            scripts/dist.sh --out dist
+            scripts/dist/twice.sh dist
+            exec scripts/acceptance/anywhere.py dist
+            ;;
         *)
-            echo "usage: scripts/test.sh [--quick]" >&2
+            echo "usage: scripts/test.sh [--quick|--all]" >&2
             exit 2
             ;;
     esac
@@ -95,10 +114,10 @@ install_programs() {
     [ -n "$missing" ] || return 0
     if ! has apt-get || { [ "$(id -u)" != 0 ] && ! has sudo; }; then
         echo "This script installs on Debian and Ubuntu only, as root or with sudo. Elsewhere install what your system"
-        echo "calls these packages of Debian; the tests of missing ones say SKIPPED:" $missing
+        echo "calls these packages of Debian; the tests of missing ones say SKIPPED: ${missing//$'\n'/ }"
         return 0
     fi
-    echo "==> installing:" $missing
+    echo "==> installing: ${missing//$'\n'/ }"
     as_root apt-get update -q
     for package in $missing; do
         # Not every release has every package: the docker client is either in docker.io or in docker-cli.
@@ -107,7 +126,7 @@ install_programs() {
         fi
     done
     missing=$(missing_packages | grep -v docker-cli || true)
-    [ -z "$missing" ] || echo "still missing:" $missing
+    [ -z "$missing" ] || echo "still missing: ${missing//$'\n'/ }"
 }
 
 install_cargo_deny() {

@@ -1,0 +1,281 @@
+#!/usr/bin/env python3
+"""Proves that what scripts/dist.sh made works where nothing else is installed.
+
+    scripts/acceptance/anywhere.py dist
+
+1. The binary alone in a root that holds a CA file and nothing else (no libc, no shell, no /tmp, no /etc): pull over TLS,
+   verify, push over TLS with the system's trust taken from that file, serve, and load into a docker engine.
+2. The .deb in the minimal root of an old Debian (--suite, by default bullseye with glibc 2.31; debootstrap makes it from
+   --mirror): it installs, runs, and its removal leaves no file behind.
+3. The .rpm: the same with rpm's own database.
+4. The container image: podman loads and runs it.
+5. install.sh: installs, refuses a changed file, uninstalls.
+
+Needs root, docker-registry, openssl, dockerd and docker, podman, skopeo, rpm, debootstrap, python3.
+"""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from real_parts import Registry
+from release_set import ReleaseSet
+
+PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap"]
+
+
+def run(*words, **options):
+    """A command that must succeed; its output."""
+    done = subprocess.run([str(word) for word in words], text=True, capture_output=True, check=False, **options)
+    if done.returncode != 0:
+        sys.exit(f"failed with {done.returncode}: {' '.join(map(str, words))}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def said(what):
+    print(f"ok: {what}", flush=True)
+
+
+def expect(holds, what):
+    if not holds:
+        sys.exit(f"does not hold: {what}")
+    said(what)
+
+
+class Authority:
+    """A CA of this run and a certificate for 127.0.0.1."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.ca, self.cert, self.key = (self.folder / name for name in ("ca.pem", "cert.pem", "key.pem"))
+        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        run("openssl", "req", "-x509", *new_key, "-keyout", self.folder / "ca.key", "-out", self.ca, "-days", "2",
+            "-subj", "/CN=octobundle acceptance CA", "-addext", "keyUsage=critical,keyCertSign")
+        run("openssl", "req", *new_key, "-keyout", self.key, "-out", self.folder / "request.pem", "-subj", "/CN=127.0.0.1")
+        names = self.folder / "names"
+        names.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
+        run("openssl", "x509", "-req", "-in", self.folder / "request.pem", "-CA", self.ca, "-CAkey", self.folder / "ca.key",
+            "-CAcreateserial", "-out", self.cert, "-days", "1", "-extfile", names)
+
+
+class TlsRegistry:
+    """`docker-registry serve` with a certificate, over the storage of `folder`."""
+
+    def __init__(self, folder, authority):
+        config = Path(folder) / "tls.yml"
+        config.write_text(
+            "version: 0.1\nlog: {level: info, accesslog: {disabled: true}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {Path(folder) / 'registry'}}}}}\n"
+            f"http: {{addr: '127.0.0.1:0', tls: {{certificate: {authority.cert}, key: {authority.key}}}}}\n")
+        self.process = subprocess.Popen(["docker-registry", "serve", str(config)], stderr=subprocess.PIPE, text=True)
+        for line in self.process.stderr:
+            if found := re.search(r"listening on (127\.0\.0\.1:\d+)", line):
+                self.host = found.group(1)
+                break
+        else:
+            sys.exit("docker-registry did not start")
+        threading.Thread(target=lambda: [None for _ in self.process.stderr], daemon=True).start()
+
+    def end(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+@contextlib.contextmanager
+def docker_engine(folder, socket):
+    """An engine of this run that listens on `socket`."""
+    folder.mkdir()
+    (folder / "daemon.json").write_text("{}")
+    log = (folder / "log").open("w")
+    words = ["dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--storage-driver=vfs",
+             "--config-file", folder / "daemon.json", "--pidfile", folder / "pid", "--data-root", folder / "data",
+             "--exec-root", folder / "exec", "--host", f"unix://{socket}"]
+    engine = subprocess.Popen([str(word) for word in words], stdout=log, stderr=log)
+    try:
+        docker = ["docker", "--host", f"unix://{socket}"]
+        deadline = time.monotonic() + 60
+        while subprocess.run([*docker, "version"], capture_output=True, check=False).returncode != 0:
+            if engine.poll() is not None or time.monotonic() > deadline:
+                sys.exit("dockerd did not start:\n" + (folder / "log").read_text()[-2000:])
+            time.sleep(0.1)
+        yield docker
+    finally:
+        engine.terminate()
+        engine.wait()
+
+
+def alone(binary, folder):
+    """The binary in a root of its own."""
+    shape = run("file", "-b", binary)
+    expect("statically linked" in shape or "static-pie linked" in shape, "the binary is linked statically")
+    authority = Authority(folder)
+    source, target = folder / "source", folder / "target"
+    for place in (source, target):
+        place.mkdir()
+    with Registry(source) as plain:
+        release = ReleaseSet(folder / "blobs", 0.2)
+        release.push(plain.host)
+    encrypted, private = TlsRegistry(source, authority), TlsRegistry(target, authority)
+    root = folder / "root"
+    for place in ("work", "run"):
+        (root / place).mkdir(parents=True)
+    shutil.copy2(binary, root / "octobundle")
+    shutil.copy(authority.ca, root / "ca.pem")
+    images = "".join(f"  - image: {encrypted.host}/{image[0]}:{image[1]}\n    role: {image[2]}\n" for image in release.images)
+    (root / "work/release.yaml").write_text(f"schema: octobundle/v1\nrelease: anywhere\ntitle: Anywhere\nimages:\n{images}")
+    variables = {"SSL_CERT_FILE": "/ca.pem"}
+    inside = ["chroot", root, "/octobundle"]
+    try:
+        run(*inside, "pull", "/work/release.yaml", "-o", "/work/release.tar", env={**os.environ, **variables}, cwd="/")
+        said("pull over TLS in an empty root, trusting the only CA file")
+        run(*inside, "verify", "/work/release.tar", env=variables)
+        said("verify")
+        run(*inside, "push", "/work/release.tar", "--registry", private.host, env=variables)
+        manifests = list((target / "registry").rglob("_manifests/tags/*/current/link"))
+        expect(len(manifests) == len(release.images), f"push over TLS: {len(manifests)} images are in the other registry")
+        with docker_engine(folder / "engine", root / "run/docker.sock") as docker:
+            run(*inside, "load", "/work/release.tar", "--engine", "docker",
+                env={**variables, "DOCKER_HOST": "unix:///run/docker.sock"})
+            loaded = run(*docker, "image", "ls", "-q").split()
+            expect(len(set(loaded)) == len(release.images), f"load: docker has {len(set(loaded))} images")
+        serves(root, inside, variables, release)
+    finally:
+        encrypted.end()
+        private.end()
+
+
+def serves(root, inside, variables, release):
+    """`serve` with the certificate that it makes, asked by a client that trusts that alone."""
+    words = [*map(str, inside), "serve", "/work/release.tar", "--listen", "127.0.0.1:0", "--json"]
+    server = subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        line = "".join(iter_until(server.stdout, "}"))
+        found = re.search(r"127\.0\.0\.1:\d+", line) or sys.exit(f"serve did not say where it listens: {line}")
+        repository, tag = release.images[0][0], release.images[0][1]
+        with urllib.request.urlopen(f"http://{found.group(0)}/v2/{repository}/manifests/{tag}") as answer:
+            expect(answer.status == 200 and answer.headers["Docker-Content-Digest"].startswith("sha256:"), "serve")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def iter_until(stream, end):
+    """Lines up to the one that is `end` and nothing else, or that holds a whole object."""
+    for line in stream:
+        yield line
+        if line.rstrip() == end or (line.startswith("{") and line.rstrip().endswith(end)):
+            return
+
+
+def files_of(root):
+    """Every path below a root, without what package managers and caches keep for themselves."""
+    kept = ("var/lib/dpkg", "var/cache", "var/log", "var/lib/rpm", "usr/lib/sysimage", "dev", "proc", "sys")
+    found = set()
+    for folder, names, files in os.walk(root):
+        inside = os.path.relpath(folder, root)
+        if inside.startswith(kept):
+            names.clear()
+            continue
+        found |= {os.path.join(inside, name) for name in names + files}
+    return found
+
+
+def debian(dist, folder, suite, mirror):
+    package, = dist.glob("*.deb")
+    root = folder / suite
+    run("debootstrap", "--variant=minbase", suite, root, mirror)
+    said(f"a root of {suite}: {run('chroot', root, '/usr/bin/ldd', '--version').splitlines()[0]}")
+    before = files_of(root)
+    shutil.copy(package, root / "package.deb")
+    run("chroot", root, "dpkg", "-i", "/package.deb")
+    (root / "package.deb").unlink()
+    version = run("chroot", root, "octobundle", "--version").strip()
+    said(f"the .deb installs, and says `{version}`")
+    run("chroot", root, "octobundle", "resolve", "--help")
+    run("chroot", root, "octobundle", "releases")
+    expect((root / "usr/share/bash-completion/completions/octobundle").is_file(), "completions are there")
+    # Minimal roots are told to leave manual pages out; the list of the package says that they are in it.
+    expect("/usr/share/man/man1/octobundle-pull.1.gz" in run("dpkg-deb", "-c", package).replace("./", "/"), "man pages are in it")
+    run("chroot", root, "dpkg", "--purge", "octobundle")
+    left = files_of(root) - before
+    expect(not left, f"its removal leaves nothing behind {sorted(left) or ''}".strip())
+
+
+def rpm(dist, folder):
+    package, = dist.glob("*.rpm")
+    root = folder / "rpm"
+    root.mkdir()
+    before = files_of(root)
+    run("rpm", "--root", root, "--install", package)
+    said(f"the .rpm installs, and says `{run('chroot', root, '/usr/bin/octobundle', '--version').strip()}`")
+    run("rpm", "--root", root, "--erase", "octobundle")
+    left = {path for path in files_of(root) - before if not (root / path).is_dir()}
+    expect(not left, f"its removal leaves no file behind {sorted(left) or ''}".strip())
+
+
+def image(dist, folder):
+    archive = dist / "octobundle-image.tar"
+    engine = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--storage-driver", "vfs"]
+    loaded = run(*engine, "load", "-i", archive)
+    name = loaded.strip().rsplit(" ", 1)[-1]
+    options = ["--network=none", "--cgroups=disabled", "--security-opt", "seccomp=unconfined"]
+    said(f"podman runs the image: `{run(*engine, 'run', '--rm', *options, name, '--version').strip()}`")
+    run(*engine, "rmi", "--all", "--force")
+
+
+def installer(dist, folder):
+    copy, prefix = folder / "release", folder / "prefix"
+    shutil.copytree(dist, copy)
+    run("sh", copy / "install.sh", "--prefix", prefix)
+    said(f"install.sh: `{run(prefix / 'bin/octobundle', '--version').strip()}`")
+    run("sh", copy / "install.sh", "--prefix", prefix, "--uninstall")
+    left = [path for path in prefix.rglob("*") if not path.is_dir()]
+    expect(not left, "--uninstall leaves no file behind")
+    with (copy / "octobundle").open("r+b") as binary:
+        binary.seek(1000)
+        byte = binary.read(1)[0]
+        binary.seek(1000)
+        binary.write(bytes([byte ^ 1]))
+    refused = subprocess.run(["sh", copy / "install.sh", "--prefix", prefix], capture_output=True, text=True, check=False)
+    expect(refused.returncode != 0 and not (prefix / "bin/octobundle").exists(), "install.sh refuses a changed file")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("dist", type=Path, help="the folder that scripts/dist.sh made")
+    parser.add_argument("--suite", default="bullseye", help="an old Debian")
+    parser.add_argument("--mirror", default="http://deb.debian.org/debian", help="where debootstrap takes it from")
+    parser.add_argument("--only", default="alone,debian,rpm,image,installer", help="parts, separated by commas")
+    given = parser.parse_args()
+    missing = [program for program in PROGRAMS if not shutil.which(program)]
+    if missing:
+        sys.exit(f"not installed: {', '.join(missing)}; scripts/test.sh --all installs them")
+    if os.geteuid() != 0:
+        sys.exit("chroot needs root")
+    dist = given.dist.resolve()
+    with tempfile.TemporaryDirectory(prefix="octobundle-anywhere-") as folder:
+        folder = Path(folder)
+        parts = {
+            "alone": lambda: alone(dist / "octobundle", folder),
+            "debian": lambda: debian(dist, folder, given.suite, given.mirror),
+            "rpm": lambda: rpm(dist, folder),
+            "image": lambda: image(dist, folder),
+            "installer": lambda: installer(dist, folder),
+        }
+        for part in given.only.split(","):
+            print(f"==> {part}", flush=True)
+            parts[part]()
+    print("all of it holds")
+
+
+if __name__ == "__main__":
+    main()
