@@ -35,7 +35,7 @@ main() {
     out=$(cd "$out" && pwd)
     build_binary
     [ "$only" != binary ] || return 0
-    scripts/dist/assets.sh "$out" "$version"
+    scripts/dist/assets.sh "$out"
     scripts/dist/packages.sh "$out" "$version"
     scripts/dist/image.sh "$out" "$version"
     sums

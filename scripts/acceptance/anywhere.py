@@ -4,7 +4,7 @@
     scripts/acceptance/anywhere.py dist
 
 1. The binary alone in a root that holds a CA file and nothing else (no libc, no shell, no /tmp, no /etc): pull over TLS,
-   verify, push over TLS with the system's trust taken from that file, serve, and load into a docker engine.
+   verify, push over TLS, serve, and load into a docker engine.
 2. The .deb in the minimal root of an old Debian (--suite, by default bullseye with glibc 2.31; debootstrap makes it from
    --mirror): it installs, runs, and its removal leaves no file behind.
 3. The .rpm: the same with rpm's own database.
@@ -119,31 +119,35 @@ def alone(binary, folder):
     expect("statically linked" in shape or "static-pie linked" in shape, "the binary is linked statically")
     authority = Authority(folder)
     source, target = folder / "source", folder / "target"
-    for place in (source, target):
+    for place in (source, target, folder / "blobs"):
         place.mkdir()
     with Registry(source) as plain:
         release = ReleaseSet(folder / "blobs", 0.2)
         release.push(plain.host)
     encrypted, private = TlsRegistry(source, authority), TlsRegistry(target, authority)
     root = folder / "root"
-    for place in ("work", "run"):
+    for place in ("data", "run"):
         (root / place).mkdir(parents=True)
     shutil.copy2(binary, root / "octobundle")
     shutil.copy(authority.ca, root / "ca.pem")
     images = "".join(f"  - image: {encrypted.host}/{image[0]}:{image[1]}\n    role: {image[2]}\n" for image in release.images)
-    (root / "work/release.yaml").write_text(f"schema: octobundle/v1\nrelease: anywhere\ntitle: Anywhere\nimages:\n{images}")
-    variables = {"SSL_CERT_FILE": "/ca.pem"}
-    inside = ["chroot", root, "/octobundle"]
+    (root / "data/release.yaml").write_text(f"schema: octobundle/v1\nrelease: anywhere\ntitle: Anywhere\nimages:\n{images}")
+    (root / "data/octobundle").mkdir()
+    # Loopback speaks plain http by default; a CA file of its own is what says otherwise.
+    (root / "data/octobundle/config.toml").write_text(
+        "".join(f"[registry.\"{registry.host}\"]\nca = \"/ca.pem\"\n" for registry in (encrypted, private)))
+    variables = {"XDG_CONFIG_HOME": "/data"}
+    inside = [shutil.which("chroot"), root, "/octobundle"]
     try:
-        run(*inside, "pull", "/work/release.yaml", "-o", "/work/release.tar", env={**os.environ, **variables}, cwd="/")
+        run(*inside, "pull", "/data/release.yaml", "-o", "/data/release.tar", env={**os.environ, **variables}, cwd="/")
         said("pull over TLS in an empty root, trusting the only CA file")
-        run(*inside, "verify", "/work/release.tar", env=variables)
+        run(*inside, "verify", "/data/release.tar", env=variables)
         said("verify")
-        run(*inside, "push", "/work/release.tar", "--registry", private.host, env=variables)
+        run(*inside, "push", "/data/release.tar", "--registry", private.host, env=variables)
         manifests = list((target / "registry").rglob("_manifests/tags/*/current/link"))
         expect(len(manifests) == len(release.images), f"push over TLS: {len(manifests)} images are in the other registry")
         with docker_engine(folder / "engine", root / "run/docker.sock") as docker:
-            run(*inside, "load", "/work/release.tar", "--engine", "docker",
+            run(*inside, "load", "/data/release.tar", "--engine", "docker",
                 env={**variables, "DOCKER_HOST": "unix:///run/docker.sock"})
             loaded = run(*docker, "image", "ls", "-q").split()
             expect(len(set(loaded)) == len(release.images), f"load: docker has {len(set(loaded))} images")
@@ -155,7 +159,7 @@ def alone(binary, folder):
 
 def serves(root, inside, variables, release):
     """`serve` with the certificate that it makes, asked by a client that trusts that alone."""
-    words = [*map(str, inside), "serve", "/work/release.tar", "--listen", "127.0.0.1:0", "--json"]
+    words = [*map(str, inside), "serve", "/data/release.tar", "--listen", "127.0.0.1:0", "--json"]
     server = subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         line = "".join(iter_until(server.stdout, "}"))
@@ -178,7 +182,7 @@ def iter_until(stream, end):
 
 def files_of(root):
     """Every path below a root, without what package managers and caches keep for themselves."""
-    kept = ("var/lib/dpkg", "var/cache", "var/log", "var/lib/rpm", "usr/lib/sysimage", "dev", "proc", "sys")
+    kept = ("var/lib/dpkg", "var/cache", "var/log", "var/lib/rpm", "root/.rpmdb", "usr/lib/sysimage", "dev", "proc", "sys")
     found = set()
     for folder, names, files in os.walk(root):
         inside = os.path.relpath(folder, root)
@@ -224,11 +228,11 @@ def rpm(dist, folder):
 
 def image(dist, folder):
     archive = dist / "octobundle-image.tar"
-    engine = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--storage-driver", "vfs"]
+    engine = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--storage-driver", "vfs",
+              "--events-backend", "none", "--cgroup-manager", "cgroupfs", "--tmpdir", folder / "podman-tmp"]
     loaded = run(*engine, "load", "-i", archive)
     name = loaded.strip().rsplit(" ", 1)[-1]
-    options = ["--network=none", "--cgroups=disabled", "--security-opt", "seccomp=unconfined"]
-    said(f"podman runs the image: `{run(*engine, 'run', '--rm', *options, name, '--version').strip()}`")
+    said(f"podman runs {name}: `{run(*engine, 'run', '--rm', '--network=none', '--ulimit=nofile=1024:1024', '--ulimit=nproc=1024:1024', name, '--version').strip()}`")
     run(*engine, "rmi", "--all", "--force")
 
 

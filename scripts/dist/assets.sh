@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# assets.sh OUT VERSION: what the packages carry beside the binary, the SBOM, and the installer.
+# assets.sh OUT: what the packages carry beside the binary, the SBOM, and the installer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/dist/programs.sh
@@ -18,10 +18,6 @@ for shell in bash zsh fish; do "$staged/octobundle" completions "$shell" >"$stag
 scripts/dist/crates.py licences x86_64-unknown-linux-musl "$staged/THIRD-PARTY-LICENCES.txt"
 scripts/dist/crates.py sbom x86_64-unknown-linux-musl "$out/octobundle.cdx.json"
 cp LICENSE "$staged/LICENSE"
-# Debian's form of it; the date of the commit, so that two runs agree.
-printf 'octobundle (%s-1) unstable; urgency=medium\n\n  * See CHANGELOG.md.\n\n -- octobundle <none@invalid>  %s\n' \
-    "$2" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")" | gzip -9n >"$staged/changelog.Debian.gz"
-
 rm -rf "$out/share"
 mkdir -p "$out/share"
 cp -r "$staged/man" "$staged/completions" "$staged/LICENSE" "$staged/THIRD-PARTY-LICENCES.txt" "$out/share/"

@@ -14,11 +14,11 @@ trap '"${build[@]}" rm --all >/dev/null 2>&1; rm -rf "$store"' EXIT
 container=$("${build[@]}" from scratch)
 "${build[@]}" copy -q --chmod 0755 "$container" "$out/octobundle" /octobundle >/dev/null
 "${build[@]}" copy -q "$container" LICENSE target/dist-assets/THIRD-PARTY-LICENCES.txt /licences/ >/dev/null
-"${build[@]}" config --entrypoint '["/octobundle"]' --cmd '' --workingdir /work \
+"${build[@]}" config --entrypoint '["/octobundle"]' --cmd '' --workingdir /data \
     --label "org.opencontainers.image.title=octobundle" --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.licenses=Apache-2.0" "$container"
 "${build[@]}" commit -q --format oci --timestamp "$SOURCE_DATE_EPOCH" --omit-history "$container" octobundle >/dev/null
 rm -f "$out/octobundle-image.tar"
-"${build[@]}" push -q --format oci octobundle "oci:$store/image:$version" >/dev/null
+"${build[@]}" push -q --format oci octobundle "oci:$store/image:octobundle:$version" >/dev/null
 tar -C "$store/image" --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX --mtime "@$SOURCE_DATE_EPOCH" \
     -cf "$out/octobundle-image.tar" .

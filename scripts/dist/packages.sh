@@ -1,13 +1,80 @@
 #!/usr/bin/env bash
-# packages.sh OUT VERSION: the .deb and the .rpm, from what assets.sh has laid out; Cargo.toml says what goes where.
+# packages.sh OUT VERSION: the .deb and the .rpm, from what assets.sh has laid out.
+# By the distributions' own programs: they are small, everywhere, and take the time from SOURCE_DATE_EPOCH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/dist/programs.sh
-out=$1
+out=$1 version=$2
+readonly staged=target/dist-assets
+readonly summary="Carries the OctoPerf load-testing images of a release into a closed site"
+readonly text="Resolves the images of a release, pulls them through any proxy, packs them into one checksummed tar, and on a site
+ without internet verifies, loads, pushes or serves them and renders what starts agents there."
 
-need dpkg-deb dpkg
-cargo_tool cargo-deb 3.8.0
-cargo_tool cargo-generate-rpm 0.21.1
-rm -f "$out"/*.deb "$out"/*.rpm
-cargo deb --no-build --no-strip --locked --output "$out/octobundle_$2_amd64.deb"
-cargo generate-rpm --arch x86_64 --auto-req disabled --source-date "$SOURCE_DATE_EPOCH" --output "$out/octobundle-$2.x86_64.rpm"
+main() {
+    need dpkg-deb dpkg
+    need rpmbuild rpm
+    made=$(mktemp -d)
+    trap 'rm -rf "$made"' EXIT
+    rm -f "$out"/*.deb "$out"/*.rpm
+    deb
+    rpm_package
+}
+
+# lay_out ROOT ZSH LICENCES: every file where the distribution looks for it.
+lay_out() {
+    local root=$1 zsh=$2 licences=$3 page
+    install -D -m 0755 "$staged/octobundle" "$root/usr/bin/octobundle"
+    for page in "$staged"/man/*; do install -D -m 0644 "$page" "$root/usr/share/man/man1/${page##*/}"; done
+    install -D -m 0644 "$staged/completions/octobundle.bash" "$root/usr/share/bash-completion/completions/octobundle"
+    install -D -m 0644 "$staged/completions/octobundle.zsh" "$root/usr/share/zsh/$zsh/_octobundle"
+    install -D -m 0644 "$staged/completions/octobundle.fish" "$root/usr/share/fish/vendor_completions.d/octobundle.fish"
+    install -D -m 0644 "$staged/LICENSE" "$root/$licences/copyright"
+    install -D -m 0644 "$staged/THIRD-PARTY-LICENCES.txt" "$root/$licences/THIRD-PARTY-LICENCES.txt"
+    find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+}
+
+deb() {
+    lay_out "$made/deb" vendor-completions usr/share/doc/octobundle
+    mkdir "$made/deb/DEBIAN"
+    cat >"$made/deb/DEBIAN/control" <<END
+Package: octobundle
+Version: $version-1
+Architecture: amd64
+Maintainer: octobundle <none@invalid>
+Section: admin
+Priority: optional
+Installed-Size: $(find "$made/deb/usr" -type f -exec cat {} + | wc -c | awk '{ print int($1 / 1024) }')
+Description: $summary
+ $text
+END
+    (cd "$made/deb" && find usr -type f | LC_ALL=C sort | xargs md5sum >DEBIAN/md5sums)
+    # gzip, since the dpkg of old systems reads nothing newer than xz, and this is as small.
+    dpkg-deb --root-owner-group -Zgzip -z9 --build "$made/deb" "$out/octobundle_${version}_amd64.deb"
+}
+
+rpm_package() {
+    lay_out "$made/rpm" site-functions usr/share/licenses/octobundle
+    cat >"$made/octobundle.spec" <<END
+Name: octobundle
+Version: $version
+Release: 1
+Summary: $summary
+License: Apache-2.0
+AutoReqProv: no
+%description
+$text
+%install
+cp -a $made/rpm/. %{buildroot}
+%files
+$(cd "$made/rpm" && find usr -type f -printf '/%p\n' | LC_ALL=C sort)
+END
+    # The files are taken as they are: nothing is stripped or compressed again, and no host's name is put in.
+    rpmbuild -bb --quiet --target x86_64-linux --buildroot "$made/rpm-root" \
+        --define "_topdir $made/top" --define "_rpmdir $made" --define "_rpmfilename octobundle.rpm" \
+        --define "__os_install_post %{nil}" --define "_buildhost localhost" --define "use_source_date_epoch_as_buildtime 1" \
+        --define "clamp_mtime_to_source_date_epoch 1" --define "_binary_payload w9.gzdio" --define "_build_id_links none" \
+        --define "debug_package %{nil}" "$made/octobundle.spec"
+    mv "$made/octobundle.rpm" "$out/octobundle-$version.x86_64.rpm"
+}
+
+main

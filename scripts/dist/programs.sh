@@ -16,15 +16,3 @@ need() {
     fi
     has "$1" || { echo "error: \`$1\` is needed: on Debian and Ubuntu it is in the package \`$2\`" >&2; exit 1; }
 }
-
-# cargo_tool NAME VERSION: a cargo subcommand of exactly that version, installed beside the tests' tools.
-cargo_tool() {
-    local root=${XDG_CACHE_HOME:-$HOME/.cache}/octobundle-tools
-    PATH=$root/bin:$PATH
-    export PATH
-    case "$(cargo "${1#cargo-}" --version 2>/dev/null || "$1" --version 2>/dev/null || true)" in
-        *"$2"*) return ;;
-    esac
-    echo "==> installing $1 $2 (some minutes)" >&2
-    env -u RUSTFLAGS -u CFLAGS cargo install --locked --root "$root" "$1@$2" >&2
-}
