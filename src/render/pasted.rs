@@ -272,7 +272,7 @@ impl Reader {
             "restart" if value == "unless-stopped" => {}
             // Beside our own policy, or with `--rm`, engines refuse it.
             "restart" => {
-                self.notes.push(format!("`--restart={value}` is left out: OctoPerf asks for `unless-stopped`."));
+                self.notes.push(format!("`--{name}={value}` is left out: OctoPerf asks for `unless-stopped`."));
             }
             "detach" if value == "true" => {}
             "detach" | "interactive" | "tty" | "rm" => self.leave_out(name),
