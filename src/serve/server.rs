@@ -11,6 +11,7 @@ use tokio::sync::{OnceCell, mpsc, watch};
 use tokio::time::timeout;
 
 use crate::bundle::{Bundle, BundlePlace};
+use crate::content::FilePart;
 use crate::failure::Failure;
 use crate::images::LockedContent;
 use crate::oci::Host;
@@ -32,7 +33,7 @@ use crate::serve::reading::{RETRY_AFTER, blocking, from_any, read_referrers, ref
 use crate::serve::referrers::Referrers;
 use crate::serve::route::{Asset, BadRoute, Reference, Route};
 use crate::serve::sending::{Part, Patience};
-use crate::serve::source::{Judges, Source, Trouble, Verdict};
+use crate::serve::source::{Judges, Opened, Source, Trouble, Verdict};
 use crate::serve::tls::{Identity, Loaded};
 
 /// Blobs up to this size are checked before the first byte of the answer, so that damage gives a clean error.
@@ -352,34 +353,35 @@ impl Server {
                 read.map(Ready::Bytes).map_err(|trouble| self.trouble(trouble))
             }
             Body::Blob { item, start, length } => {
-                let part = self.part(item, *start, *length).await.map_err(|trouble| self.trouble(trouble))?;
+                let (opened, pieces) =
+                    self.find(item, *start, *length).await.map_err(|trouble| self.trouble(trouble))?;
                 if method == Method::Head {
                     return Ok(Ready::Bytes(Bytes::new()));
                 }
+                let verdict = opened.judge(&item.digest, item.size);
+                let part = Part { opened, digest: item.digest, pieces, verdict, sent: 0 };
                 self.check_first(item, part).await.map(Ready::Part).map_err(|trouble| self.trouble(trouble))
             }
         }
     }
 
-    async fn part(&self, item: &Item, start: u64, length: u64) -> Result<Part, Trouble> {
+    /// Where a part of a blob lies. Nothing of it is read: a HEAD costs the medium nothing.
+    async fn find(&self, item: &Item, start: u64, length: u64) -> Result<(Arc<Opened>, Vec<FilePart>), Trouble> {
         let (sources, item) = (self.sources.clone(), item.clone());
-        let (opened, pieces) = {
-            let item = item.clone();
-            blocking(move || {
-                from_any(&sources, &item, |opened| {
-                    let pieces = opened.parts(&item.digest, start, length).ok_or(Trouble::Away)?;
-                    Ok((opened.clone(), pieces))
-                })
+        blocking(move || {
+            from_any(&sources, &item, |opened| {
+                let pieces = opened.parts(&item.digest, start, length).ok_or(Trouble::Away)?;
+                Ok((opened.clone(), pieces))
             })
-            .await?
-        };
-        let verdict = opened.judge(&item.digest, item.size);
-        Ok(Part { opened, digest: item.digest, pieces, verdict, sent: 0 })
+        })
+        .await
     }
 
-    /// Waits for the verdict on a small blob, and on any if that was asked for.
+    /// Waits for the verdict on a small blob, and on any if that was asked for. What is known to be damaged is refused at
+    /// once: sent again, it would only end in another broken connection.
     async fn check_first(&self, item: &Item, mut part: Part) -> Result<Part, Trouble> {
-        if !self.settings.verify && item.size > CHECKED_FIRST {
+        let is_damaged = *part.verdict.borrow() == Some(Verdict::Damaged);
+        if !is_damaged && !self.settings.verify && item.size > CHECKED_FIRST {
             return Ok(part);
         }
         let verdict = part.verdict.wait_for(Option::is_some).await.map(|verdict| *verdict);
