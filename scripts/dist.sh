@@ -11,7 +11,7 @@
 # Two runs give the same bytes, wherever they ran: scripts/dist/twice.sh compares them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-. scripts/dist/programs.sh
+. scripts/programs.sh
 
 readonly target=x86_64-unknown-linux-musl
 out=dist

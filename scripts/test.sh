@@ -4,6 +4,7 @@
 # twice, and tried in roots where nothing else is installed; that needs root and takes half an hour more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/programs.sh
 
 # Programs that the tests start, each with the package that brings it.
 programs="
@@ -78,8 +79,6 @@ main() {
     exec scripts/check.sh
 }
 
-has() { command -v "$1" >/dev/null 2>&1; }
-
 need_compilers() {
     # rustup puts cargo where only a new login shell looks.
     has cargo || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
@@ -102,10 +101,6 @@ missing_packages() {
     while read -r program package; do
         if [ -n "$program" ] && ! has "$program"; then echo "$package"; fi
     done <<<"$programs" | sort -u
-}
-
-as_root() {
-    if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
 }
 
 install_programs() {

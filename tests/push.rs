@@ -7,7 +7,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt as _;
 
 use serde_json::Value;
-use support::cli::Run;
+use support::cli::{Run, Running};
 use support::images::{Content, Sample, TestImage, TestIndex, random_bytes};
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options, Request};
 use support::release::{Release, manifest};
@@ -380,17 +380,23 @@ fn a_bundle_with_other_bytes_never_gets_a_name() {
     assert_eq!(tag_puts(&pushed.private), Vec::<String>::new());
 }
 
-#[test]
-fn sec_50_a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
+/// A push that is in the middle of a layer, with the layer's digest and its end in the bundle.
+fn begun_on_a_large_layer() -> (Pushed, Running, String, u64) {
     let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
     // The last bytes must be unread yet when they change: more than both sides' sockets hold.
     let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 24_000_000);
     let pushed = Pushed::into(slow, &[&image]);
     let (digest, bytes) = largest(&image);
-    let place = place_in_bundle(&pushed, &bytes);
+    let end = place_in_bundle(&pushed, &bytes) + bytes.len() as u64;
     let run = pushed.push().args(["--jobs", "1"]).spawn();
     until("it is being sent", || pushed.private.blob_bytes_received() > 100_000);
-    flip(&pushed, place + bytes.len() as u64 - 10);
+    (pushed, run, digest, end)
+}
+
+#[test]
+fn sec_50_a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
+    let (pushed, run, digest, end) = begun_on_a_large_layer();
+    flip(&pushed, end - 10);
     pushed.private.lift_pace();
     run.wait().assert_code(INTEGRITY);
     assert!(!pushed.private.blobs().contains(&digest));
@@ -399,15 +405,9 @@ fn sec_50_a_bundle_that_changes_while_it_is_sent_never_gets_a_name() {
 
 #[test]
 fn sec_50_a_bundle_that_is_cut_while_it_is_sent_never_gets_a_name() {
-    let slow = Options { bytes_per_second: Some(400_000), ..Options::default() };
-    let image = TestImage::new("octoperf/agent:1").random_layer(1, 700_000).random_layer(2, 24_000_000);
-    let pushed = Pushed::into(slow, &[&image]);
-    let (digest, bytes) = largest(&image);
-    let place = place_in_bundle(&pushed, &bytes);
-    let run = pushed.push().args(["--jobs", "1"]).spawn();
-    until("it is being sent", || pushed.private.blob_bytes_received() > 100_000);
+    let (pushed, run, digest, end) = begun_on_a_large_layer();
     let file = std::fs::File::options().write(true).open(pushed.release.site.path("release.tar")).expect("own files");
-    file.set_len(place + bytes.len() as u64 - 10).expect("own files can be cut");
+    file.set_len(end - 10).expect("own files can be cut");
     pushed.private.lift_pace();
     let ended = run.wait();
     assert!(ended.code.is_some_and(|code| code != 0), "{ended:?}");

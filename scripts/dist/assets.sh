@@ -2,7 +2,7 @@
 # assets.sh OUT: what the packages carry beside the binary, the SBOM, and the installer.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-. scripts/dist/programs.sh
+. scripts/programs.sh
 out=$1
 readonly staged=target/dist-assets
 

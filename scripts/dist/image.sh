@@ -3,7 +3,7 @@
 # and a registry take. Trust: mount the site's CA file and name it with --ca or SSL_CERT_FILE.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-. scripts/dist/programs.sh
+. scripts/programs.sh
 out=$1 version=$2
 
 need buildah buildah

@@ -3,7 +3,7 @@
 # By the distributions' own programs: they are small, everywhere, and take the time from SOURCE_DATE_EPOCH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-. scripts/dist/programs.sh
+. scripts/programs.sh
 out=$1 version=$2
 readonly staged=target/dist-assets
 readonly summary="Carries the OctoPerf load-testing images of a release into a closed site"

@@ -2,7 +2,7 @@
 # rust-source.sh VERSION FOLDER: the source of the standard library of that compiler, from Debian's backports.
 # apt checks Debian's signature; nothing is installed, and the system's list of sources stays as it is.
 set -euo pipefail
-. "$(dirname "$0")/programs.sh"
+. "$(dirname "$0")/../programs.sh"
 version=$1 folder=$2
 readonly suite=trixie-backports
 

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the scripts of this folder: looks for programs and installs Debian's where they are missing.
+# Sourced by test.sh, dist.sh and dist/: looks for programs and installs Debian's where they are missing.
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
