@@ -139,7 +139,7 @@ fn with_docker_everything_that_an_agent_needs_is_fetched() {
     let server = &report["server"];
     assert_eq!((&server["status"], &server["tls"]["vouched_by"]), (&json!(200), &json!("file")));
     // What is worth knowing is said though an agent would work.
-    assert_said(&report, &["null", "do not get the engine's", "--java-option"]);
+    assert_said(&report, &["null", "do not get the engine's", "--registry-password-property"]);
     assert_said(&report, &["null", "signed by `octobundle tests`", "Java has to know"]);
     // Once more, with everything there: nothing changes.
     let output = discreetly(doctor()).assert_ok();
@@ -160,7 +160,9 @@ fn with_podman_everything_that_an_agent_needs_is_fetched() {
     }
     let report = examined(doctor(), NETWORK);
     assert_said(&report, &["\"network\"", "x509", "/etc/containers/certs.d/", "ca.crt"]);
-    let report = examined(doctor().env("SSL_CERT_FILE", &corp.authority), 0);
+    // Everything is fetched, and yet the agent would have no engine to talk to.
+    let report = examined(doctor().env("SSL_CERT_FILE", &corp.authority), OTHER);
+    assert_said(&report, &["\"other\"", "would not start", "systemctl enable --now podman.socket"]);
     assert_eq!(states(&report), [("agent", "fetched"), ("load-generator", "fetched")]);
     let name = report["images"][0]["image"].as_str().unwrap();
     let id = podman.run(&["image", "inspect", "--format", "{{.Id}}", name]);
@@ -170,6 +172,7 @@ fn with_podman_everything_that_an_agent_needs_is_fetched() {
     podman.run(&["rmi", "--all", "--force"]);
     let service = podman.serve_believing(&corp.authority);
     let report = examined(corp.doctor("docker").env("DOCKER_HOST", service.host()), 0);
+    assert!(!problems(&report).concat().contains("podman.socket"), "{report:#}");
     assert_eq!(report["engine"]["kind"], "podman");
     assert_eq!(states(&report), [("agent", "fetched"), ("load-generator", "fetched")]);
 }

@@ -169,6 +169,11 @@ impl Engine {
         }
     }
 
+    /// Whether it listens somewhere, and is no command alone: what runs in a container can then use it.
+    pub fn listens(&self) -> bool {
+        matches!(self.way, Way::Api(_))
+    }
+
     /// Gives it every image of `archive`. Returns what the engine says it loaded, in its words.
     ///
     /// `sent` is told how many bytes of the file are on their way, counted from its start; a `podman` command reads the

@@ -170,6 +170,7 @@ async fn look_at_engine(engine: &Engine, request: &AgentDoctorRequest) -> (Engin
     let agents = running.iter().filter(|one| is_agent(one, &request.images)).map(|one| one.name.clone()).collect();
     let (kind, version, place) = (engine.kind(), engine.version().to_owned(), engine.place());
     let diagnosis = EngineDiagnosis { kind, version, place, host, free, agents };
+    problems.extend((!engine.listens()).then(problem_of_socket));
     problems.extend(problem_of_agents(&diagnosis));
     problems.extend(notes_of_machine(&diagnosis));
     (diagnosis, problems)
@@ -190,6 +191,19 @@ fn is_agent(container: &RunningContainer, images: &[NeededImage]) -> bool {
         };
         same_path || same_image
     })
+}
+
+/// podman works without its socket, and an agent does not.
+fn problem_of_socket() -> Problem {
+    Problem {
+        about: "the engine".into(),
+        what: vec![
+            "podman answers as a command alone: the agent, which starts load generators through its socket, would not start"
+                .into(),
+        ],
+        help: Some("switch the socket on: `systemctl enable --now podman.socket`".into()),
+        class: Some(ErrorClass::Other),
+    }
 }
 
 fn problem_of_agents(engine: &EngineDiagnosis) -> Option<Problem> {
@@ -352,7 +366,7 @@ fn note_of_login(registry: &Diagnosis, images: &[NeededImage]) -> Option<Problem
             "the registry wants a login, and the containers that an agent starts do not get the engine's".into(),
         ],
         help: Some(
-            "give the agent the login as Java options: `octobundle render agent … --java-option …`; OctoPerf's documentation of providers names them"
+            "give the agent the login as Java options: `octobundle render agent … --registry-user USER --registry-password-file FILE --registry-user-property PROPERTY --registry-password-property PROPERTY`; OctoPerf's documentation of providers names the properties"
                 .into(),
         ),
         class: None,
