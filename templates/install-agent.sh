@@ -103,6 +103,27 @@ check_engine() {
         fail "$engine does not answer: $(tail -n 1 "$work/info")" "start it, and run this script as a user who may use it (root)"
 }
 
+{% endraw %}
+{% if socket %}
+# Without it an engine makes a folder of its name, or starts no agent.
+check_socket() {
+    [ -S {{ socket }} ] ||
+{% if engine == "podman" %}
+        refuse "podman's socket is not at "{{ socket }} "switch it on: systemctl enable --now podman.socket"
+{% else %}
+        refuse "docker's socket is not at "{{ socket }} "the agent needs this host's own docker: systemctl enable --now docker"
+{% endif %}
+}
+{% endif %}
+{% if engine == "podman" %}
+
+check_restart() {
+    systemctl is-enabled --quiet podman-restart.service 2>/dev/null ||
+        warn "after a restart of this host podman leaves the agent as it is, until: systemctl enable podman-restart.service"
+}
+{% endif %}
+{% raw %}
+
 # Whether the container of that name is an agent: what somebody else runs under it is not touched.
 is_ours() {
     case $(inspect '{{.Config.Image}}') in */docker-agent:* | */docker-agent@* | */docker-agent) return 0 ;; esac
@@ -230,7 +251,8 @@ prepare_variables() {
         return
     fi
     if [ -n "$token_file" ]; then
-        token=$(cat "$token_file") || fail "\`$token_file\` cannot be read" "check the path"
+        # A file that was written on Windows ends its line in two characters.
+        token=$(tr -d '\r' <"$token_file") || fail "\`$token_file\` cannot be read" "check the path"
     elif [ -r "$env_file" ]; then
         token=$(sed -n 's/^AGENT_TOKEN=//p' "$env_file")
     else
@@ -331,6 +353,7 @@ remove_all() {
     fi
 {% endif %}
     say "$name is not on this host; its image stays, until: $engine rmi $image"
+    [ -z "$registry_user" ] || say "the login at $registry stays too, until: $engine logout $registry"
 }
 
 check_engine
@@ -340,6 +363,12 @@ if [ -n "$uninstall" ]; then
     exit 0
 fi
 check_one_agent
+{% if socket %}
+check_socket
+{% endif %}
+{% if engine == "podman" %}
+check_restart
+{% endif %}
 check_memory
 check_disk
 (check_server) || refuse "$server_url does not answer: $(tail -n 1 "$work/server" 2>/dev/null)" "check the address, the firewall and the agent's proxy"

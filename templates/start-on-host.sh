@@ -8,6 +8,14 @@ cd -- "$(dirname -- "$0")"
 mkdir -p {{ trust }}
 cp registry-ca.crt {{ trust }}/ca.crt
 {% endif %}
+{% if engine == "podman" %}
+{% if socket %}
+# The agent starts load generators through it, and podman has it switched off.
+[ -S {{ socket }} ] || systemctl enable --now podman.socket
+{% endif %}
+# Containers come back after a restart of this machine by this service alone.
+systemctl enable podman-restart.service || echo "warning: after a restart of this machine, run this script again" >&2
+{% endif %}
 {% if login %}
 {{ engine }} login --username {{ user }} --password-stdin {{ registry }} < registry-password
 {% endif %}

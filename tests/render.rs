@@ -218,6 +218,29 @@ fn files_are_written_with_the_modes_that_their_content_needs() {
 }
 
 #[test]
+fn the_umask_neither_opens_nor_closes_what_is_rendered() {
+    let rendering = Rendering::agent();
+    let site = &rendering.0.site;
+    let sh = need("sh").expect("every system has one");
+    let mode = |path: &str| fs::metadata(site.path(path)).expect("it is there").permissions().mode() & 0o777;
+    for (umask, folder) in [("000", 0o755), ("027", 0o750), ("077", 0o700)] {
+        let script = format!(
+            "umask {umask} && exec '{}' render agent release.tar --registry {TARGET} --as vagrant --box b --out {umask} \
+             --name agent-1 --server-url https://octoperf.corp --token-file token",
+            support::cli::binary().display()
+        );
+        site.run(&sh, ["-c", &script]).run().assert_ok();
+        assert_eq!(mode(umask), folder, "umask {umask}");
+        for (name, expected) in
+            [("Vagrantfile", 0o644), ("wsl.ps1", 0o644), ("start-agent-1.sh", 0o755), ("agent-1.env", 0o600)]
+        {
+            let found = mode(&format!("{umask}/{name}"));
+            assert_eq!(found, expected, "{name} has {found:o} with umask {umask}");
+        }
+    }
+}
+
+#[test]
 fn a_token_file_without_a_token_is_refused_without_showing_it() {
     let rendering = Rendering::agent();
     for token in [&b""[..], b"\n", b"two\nlines", b"nul\0", b"\xff\xfe"] {
@@ -227,6 +250,26 @@ fn a_token_file_without_a_token_is_refused_without_showing_it() {
         assert!(!failed.stderr.contains("two"), "{}", failed.stderr);
         assert!(!rendering.0.site.path("agent-1.env").exists());
     }
+}
+
+/// An engine that shows the env-file that it was given.
+const SHOWS: &str = "#!/bin/sh\nwhile [ \"$1\" != --env-file ]; do shift; done\nexec cat -- \"$2\"\n";
+
+#[test]
+fn the_start_script_finds_the_env_file_from_wherever_it_is_called() {
+    let rendering = Rendering::agent();
+    let site = &rendering.0.site;
+    let sh = need("sh").expect("every system has one");
+    site.program("bin/docker", SHOWS);
+    let path = format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    let start = || site.run(&sh, ["out/start-agent-1.sh"]).env("PATH", &path).run().assert_ok().stdout;
+    rendering.run().args(["--out", "out"]).run().assert_ok();
+    assert!(start().contains(TOKEN));
+    // Where it stands elsewhere, the operator is told to put it there.
+    let told = rendering.run().args(["--out", "out", "--env-file", "else/where.env", "--replace"]).run().assert_ok();
+    assert!(told.stderr.contains("put `agent-1.env` at `else/where.env`"), "{}", told.stderr);
+    site.write("else/where.env", "PUT=there\n");
+    assert_eq!(start(), "PUT=there\n");
 }
 
 const SHOWN: &str = "sudo docker run -d --restart=unless-stopped --name agent-1 \\
@@ -475,6 +518,39 @@ os.write(terminal, b's3cr\\x03')
 _, status = os.waitpid(child, 0)
 json.dump([os.waitstatus_to_exitcode(status), asking, shows()], sys.stdout)
 ";
+
+#[test]
+fn the_script_wants_the_engines_socket_before_it_changes_anything() {
+    let (rendering, Some(_)) = (Rendering::agent(), need("curl")) else { return };
+    let site = &rendering.0.site;
+    let sh = need("sh").expect("every system has one");
+    let path = format!("{}:{}", site.path("bin").display(), std::env::var("PATH").unwrap_or_default());
+    // systemd tells of a service that is off.
+    site.program("bin/systemctl", "#!/bin/sh\nexit 1\n");
+    for (engine, socket, help) in [
+        ("docker", "/var/run/docker.sock", "systemctl enable --now docker"),
+        ("podman", "/var/run/podman/podman.sock", "systemctl enable --now podman.socket"),
+    ] {
+        site.program(&format!("bin/{engine}"), ENGINE);
+        let about = ["--registry", TARGET, "--name", "agent-1", "--server-url", "http://127.0.0.1:1"];
+        let form = ["--as", "script", "--engine", engine, "--out", engine];
+        site.octobundle(["render", "agent", "release.tar"]).args(about).args(form).run().assert_ok();
+        let script = String::from_utf8(site.read(&format!("{engine}/install-agent.sh"))).expect("it is text");
+        // Another place than that of this machine's own engine.
+        let own = site.path("engine.sock");
+        site.write("install.sh", script.replace(socket, &own.display().to_string()));
+        let run = || site.run(&sh, ["install.sh"]).env("PATH", &path).env("OCTOBUNDLE_ROOT", site.path("root")).run();
+        let told = run().assert_code(1);
+        assert!(told.stderr.contains("socket is not at") && told.stderr.contains(help), "{told:?}");
+        let listening = std::os::unix::net::UnixListener::bind(&own).expect("its name is short");
+        let told = run().assert_code(1);
+        assert!(!told.stderr.contains("socket is not at") && told.stderr.contains("does not answer"), "{told:?}");
+        assert_eq!(told.stderr.contains("systemctl enable podman-restart.service"), engine == "podman", "{told:?}");
+        drop(listening);
+        fs::remove_file(own).expect("it was made");
+        assert!(!site.path("root").exists(), "nothing was written");
+    }
+}
 
 /// An engine that has nothing and does everything.
 const ENGINE: &str = "#!/bin/sh\n[ \"$1\" != inspect ]\n";

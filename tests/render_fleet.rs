@@ -326,6 +326,46 @@ fn verbatim_strings(script: &str) -> Vec<String> {
     strings
 }
 
+/// What `wsl.exe` is told to run in Linux by the script, a list of words a call; `own` stands for the folder there.
+fn told_to_wsl(script: &str, files: &[&str], own: &str) -> Vec<Vec<String>> {
+    let mut calls = Vec::new();
+    for line in script.lines().map(str::trim).filter_map(|line| line.strip_prefix("Invoke-Wsl ")) {
+        let each: &[&str] = if line.contains("$file") { files } else { &[""] };
+        for file in each {
+            // Two texts with a `+` between are one word.
+            let line = line.replace("(\"$folder/\" + '", "'$folder/").replace("')", "'");
+            let line = line.replace("$folder", own).replace("$file", file);
+            calls.push(shlex::split(&line).expect("its quotes are those of a shell too"));
+        }
+    }
+    calls
+}
+
+#[test]
+fn what_wsl_is_told_starts_an_agent() {
+    let (Some(_), Some(env)) = (need("sh"), need("env")) else { return };
+    let site = Site::new();
+    let path = with_docker(&site);
+    let mut plain = Given::default();
+    for setting in [Setting::ServerUrl, Setting::Name, Setting::TokenFile, Setting::Box] {
+        plain.add(setting, sample(setting).expect("it has one"));
+    }
+    let rendered = rendered(RenderTarget::Vagrant, &plain);
+    write(&site, &rendered);
+    let own = site.path("agent").display().to_string();
+    let calls = told_to_wsl(file(&rendered, "wsl.ps1"), &["start-agent-1.sh", "agent-1.env"], &own);
+    assert_eq!(calls.len(), 4, "a folder, two files and the start: {calls:?}");
+    for words in calls {
+        // It is called in the folder of the script, as WSL does it.
+        site.run(&env, words).env("PATH", &path).run().assert_ok();
+    }
+    let mode = |name: &str| fs::metadata(site.path(name)).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode("agent"), mode("agent/agent-1.env"), mode("agent/start-agent-1.sh")), (0o700, 0o600, 0o600));
+    assert!(String::from_utf8(site.read("asked")).expect("it is text").contains("run\n-d\n"));
+    // The shell of the distribution would read all of it once more.
+    assert!(file(&rendered, "wsl.ps1").contains("& wsl.exe @asRoot --exec @args\n"));
+}
+
 #[test]
 fn powershell_names_the_files_that_are_there() {
     let rendered = rendered(RenderTarget::Vagrant, &given(RenderTarget::Vagrant, |_| true));
@@ -389,6 +429,8 @@ fn cloud_init_accepts_the_user_data_and_gets_every_file_whole() {
     assert_eq!(user_data.files.len(), 1);
     assert!(user_data.files[0].mode().is_secret());
     let data = yaml(user_data.files[0].content());
+    // The folder is there, and root's alone, before the first secret is: `bootcmd` comes before `write_files`.
+    assert_eq!(data["bootcmd"], json!([["mkdir", "-p", "-m", "0700", "/etc/octoperf-agent"]]));
     let files = data["write_files"].as_array().expect("it is a list");
     assert_eq!(files.len(), 4, "script, variables, certificate and password");
     for entry in files {
@@ -424,7 +466,8 @@ fn cloud_init_accepts_the_user_data_and_gets_every_file_whole() {
 const DOCKER: &str = "#!/bin/sh\n\
     [ \"$1\" = login ] && cat > \"$HOME/password\"\n\
     printf '%s\\n' \"$@\" - >> \"$HOME/asked\"\n\
-    [ \"$1\" = run ] && touch \"$HOME/there\"\n\
+    [ \"$1\" = run ] && touch \"$HOME/there\" && rm -f \"$HOME/stopped\"\n\
+    [ \"$1 $2 $3\" != 'container inspect --format' ] || { [ -e \"$HOME/stopped\" ] && echo false || echo true; }\n\
     [ \"$1 $2\" != 'container inspect' ] || [ -e \"$HOME/there\" ]\n";
 
 fn with_docker(site: &Site) -> String {
@@ -463,6 +506,42 @@ fn the_script_starts_one_agent_however_often_it_runs() {
         let first = [login.as_str(), &pull, "container\ninspect\nagent-1", &run];
         let again = [login.as_str(), &pull, "container\ninspect\nagent-1", "rm\n-f\nagent-1", &run];
         assert_eq!(calls, [&first[..], &again[..]].concat(), "{shell}");
+    }
+}
+
+#[test]
+fn with_podman_the_script_switches_on_what_an_agent_lives_on() {
+    let sh = need("sh").expect("every system has one");
+    for (more, wanted) in [
+        (&[][..], &["enable --now podman.socket", "enable podman-restart.service"][..]),
+        (&[Setting::NoDockerSocket], &["enable podman-restart.service"]),
+    ] {
+        let mut asked = Given::default();
+        for &setting in
+            [Setting::ServerUrl, Setting::Name, Setting::TokenFile, Setting::Box, Setting::Engine].iter().chain(more)
+        {
+            asked.add(setting, sample(setting).expect("it has one"));
+        }
+        let rendered = rendered(RenderTarget::Vagrant, &asked);
+        let site = Site::new();
+        let path = with_docker(&site);
+        fs::copy(site.path("bin/docker"), site.path("bin/podman")).expect("it was made");
+        site.program("bin/systemctl", "#!/bin/sh\necho \"$@\" >> \"$HOME/switched\"\n");
+        write(&site, &rendered);
+        // Another place than that of this machine's own podman.
+        let script = file(&rendered, "start-agent-1.sh").replace("-S /var/run/podman/podman.sock", "-S own.sock");
+        site.write("start-agent-1.sh", script);
+        let start = || site.run(&sh, ["start-agent-1.sh"]).env("PATH", &path).run().assert_ok();
+        start();
+        let switched = || String::from_utf8(site.read("switched")).expect("it is text");
+        assert_eq!(switched().lines().collect::<Vec<_>>(), wanted);
+        let started = String::from_utf8(site.read("asked")).expect("it is text");
+        assert!(started.contains("run\n-d\n--restart=always\n"), "{started}");
+        // A socket that is there is left as it is; a machine without systemd is no reason not to start.
+        let _own = std::os::unix::net::UnixListener::bind(site.path("own.sock")).expect("its name is short");
+        site.program("bin/systemctl", "#!/bin/sh\necho \"$@\" >> \"$HOME/switched\"\nexit 1\n");
+        assert!(start().stderr.contains("run this script again"));
+        assert_eq!(switched().lines().filter(|line| line.contains("socket")).count(), wanted.len() - 1);
     }
 }
 
@@ -513,6 +592,9 @@ fn ansible_starts_an_agent_with_its_own_token() {
     site.write("tokens/one", "another");
     play(&arguments);
     assert_eq!(runs(), 2, "the token changed");
+    site.write("stopped", "");
+    play(&arguments);
+    assert_eq!(runs(), 3, "it was stopped");
 }
 
 /// Whether a value follows a schema; the words of JSON Schema that those of `tests/data/kubernetes` use.
@@ -589,6 +671,9 @@ fn kubernetes_manifests_follow_the_schemas() {
         if let Some(token) = token {
             assert_eq!(token["valueFrom"]["secretKeyRef"]["name"], "agent-1-token");
         } else {
+            let told = rendered.notes.concat();
+            assert!(told.contains("`kubectl create namespace load-tests`"), "{told}");
+            assert!(told.contains("create secret generic corp-registry --namespace load-tests --type="), "{told}");
             assert_eq!(deployment["imagePullSecrets"], json!([{"name": "corp-registry"}]));
             assert_eq!(secret["stringData"]["HARD"], HARD);
         }
@@ -668,7 +753,8 @@ fn no_image_of_the_charts_is_left_that_points_outside() {
     ]);
     let rendered = rendered_at(RenderTarget::Helm, &asked, &small, &target("reg.corp", SourceHost::Drop));
     assert_eq!(yaml(file(&rendered, "enterprise-edition.values.yaml"))["doc"]["enabled"], false);
-    assert!(rendered.notes.iter().any(|note| note.contains("octoperf/utility-server")));
+    let note = rendered.notes.iter().find(|note| note.contains("octoperf/utility-server")).expect("it is told");
+    assert!(note.contains("15.2.2 to 16.2.1"), "some charts have it on by themselves: {note}");
 }
 
 #[test]

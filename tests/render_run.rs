@@ -318,6 +318,7 @@ fn the_script_installs_changes_and_takes_away(scene: &Scene) {
     for what in ["removed the container agent-1", "agent-1 is not on this host"] {
         let gone = install("dash", &["--uninstall"]).assert_ok();
         assert!(gone.stdout.contains(what), "{gone:?}");
+        assert!(gone.stdout.contains(&format!("{} logout {}", scene.program(), scene.registry.host())), "{gone:?}");
         assert_ne!(scene.container("{{.Id}}").code, Some(0), "{gone:?}");
         assert!(!env_file.exists() && !site.path("root/etc/octobundle").exists());
     }
@@ -405,7 +406,8 @@ fn the_script_says_what_is_wrong_with_a_host_and_what_helps() {
     scene.engine(&["rm", "-f", "agent-1"]).assert_ok();
 
     // With all that in order it starts, and keeps its token when it is run again without.
-    scene.run(&sh, &["out/install-agent.sh", "--token-file", "token"]).run().assert_ok();
+    site.write("windows", format!("{TOKEN}\r\n"));
+    scene.run(&sh, &["out/install-agent.sh", "--token-file", "windows"]).run().assert_ok();
     assert_eq!(scene.variables()["AGENT_TOKEN"], TOKEN);
     let again = scene.run(&sh, &["out/install-agent.sh"]).run().assert_ok();
     assert!(again.stdout.contains("runs already"), "{again:?}");

@@ -142,6 +142,9 @@ fn docker_compose_haproxy_and_make_accept_the_servers_files() {
         assert!(service.get("build").is_none(), "nothing is built on the spot");
     }
     assert_eq!(services["enterprise-edition"]["environment"]["server.public.port"], "8443");
+    // With SELinux a container reads no file that is not labelled for it.
+    let balancer = services["haproxy"]["volumes"].to_string();
+    assert!(balancer.contains("haproxy.cfg:ro,z") || balancer.contains("\"selinux\":\"z\""), "{balancer}");
     let published: Vec<&String> =
         services.iter().filter(|(_, service)| service.get("ports").is_some()).map(|(name, _)| name).collect();
     assert_eq!(published, ["haproxy"], "one port for all");

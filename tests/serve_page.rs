@@ -61,7 +61,7 @@ fn sec_58_the_page_fits_its_window_asks_nobody_else_and_copies_its_commands() {
             "docker run -d --restart=unless-stopped --name agent-1 -v /var/run/docker.sock:/var/run/docker.sock --env-file agent-1.env {host}/tools/octoperf/docker-agent:9.0.0"
         ),
         format!(
-            "podman run -d --restart=unless-stopped --name agent-1 -v /var/run/podman/podman.sock:/var/run/docker.sock --env-file agent-1.env {host}/tools/octoperf/docker-agent:9.0.0"
+            "podman run -d --restart=always --name agent-1 -v /var/run/podman/podman.sock:/var/run/docker.sock --env-file agent-1.env {host}/tools/octoperf/docker-agent:9.0.0"
         ),
         "AGENT_TOKEN=TOKEN\nSERVER_URL=https://SERVER".to_owned(),
         format!(

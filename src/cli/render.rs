@@ -154,6 +154,7 @@ impl SubjectArgs {
         let printed = match &self.out {
             Some(folder) => {
                 write_all(folder, &rendered.files.iter().collect::<Vec<_>>(), self.replace)?;
+                rendered.notes.splice(0..0, env_file_elsewhere(&answers, &rendered));
                 Printed {
                     text: None,
                     written: rendered.files.iter().map(|file| (folder.join(file.name()), file)).collect(),
@@ -191,6 +192,13 @@ impl SubjectArgs {
             }
         }
     }
+}
+
+/// What to do with the env-file of a command that names it elsewhere than it was written.
+fn env_file_elsewhere(answers: &Answers, rendered: &Rendered) -> Option<String> {
+    let place = rendered.arguments.as_ref().and(answers.env_file.as_ref())?;
+    let file = rendered.files.iter().find(|file| file.mode() == FileMode::Secret)?;
+    Some(format!("Before the start, put `{}` at `{place}`, where the command looks for it.", file.name()))
 }
 
 /// What was asked for: one of ours, or a template that was brought.

@@ -13,20 +13,30 @@ pub enum Readers {
     Owner,
     /// Whoever the process's umask lets.
     Umask,
+    /// Everybody, whatever the umask: mode 0644.
+    Everybody,
     /// Its owner alone may read and run it: mode 0700.
     OwnerProgram,
-    /// Whoever the process's umask lets may read and run it.
+    /// Everybody may read and run it, whatever the umask: mode 0755.
     Program,
 }
 
 impl Readers {
-    /// The mode that a new file is asked to have. The umask takes bits away from it.
+    /// The mode that a new file is made with. The umask takes bits away from it.
     fn mode(self) -> u32 {
         match self {
-            Self::Owner => 0o600,
             Self::Umask => 0o666,
-            Self::OwnerProgram => 0o700,
-            Self::Program => 0o777,
+            Self::Owner | Self::Everybody => 0o600,
+            Self::OwnerProgram | Self::Program => 0o700,
+        }
+    }
+
+    /// The mode that it gets afterwards, past the umask.
+    fn exact_mode(self) -> Option<u32> {
+        match self {
+            Self::Everybody => Some(0o644),
+            Self::Program => Some(0o755),
+            Self::Owner | Self::Umask | Self::OwnerProgram => None,
         }
     }
 }
@@ -57,9 +67,13 @@ fn write_by(builder: &mut Builder<'_, '_>, path: &Path, content: &[u8], readers:
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(readers.mode()));
     #[cfg(not(unix))]
-    let _ = readers.mode();
+    let _ = (readers.mode(), readers.exact_mode());
     let mut file = builder.tempfile_in(folder_of(path))?;
     file.write_all(content)?;
+    #[cfg(unix)]
+    if let Some(mode) = readers.exact_mode() {
+        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    }
     file.as_file().sync_all()?;
     file.persist(path)?;
     Ok(())

@@ -278,7 +278,7 @@ const OWN_OPTIONS: [(&str, &str); 7] = [
     ("volume", "write it as `--volume SOURCE:/TARGET`"),
     ("detach", "leave it out: the agent runs by itself"),
     ("rm", "leave it out: the agent stays when it stops"),
-    ("restart", "leave it out: OctoPerf asks for `unless-stopped`"),
+    ("restart", "leave it out: an agent has a restart policy of its own"),
 ];
 
 /// One option as one word. No other option of ours can be meant by it, and no image.

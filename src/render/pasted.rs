@@ -17,7 +17,7 @@ pub struct Pasted {
 }
 
 /// The options of `docker run` and `podman run` that stand alone.
-const SWITCHES: [&str; 17] = [
+const SWITCHES: [&str; 24] = [
     "detach",
     "disable-content-trust",
     "env-host",
@@ -27,14 +27,21 @@ const SWITCHES: [&str; 17] = [
     "no-healthcheck",
     "no-hosts",
     "oom-kill-disable",
+    "passwd",
     "privileged",
     "publish-all",
     "quiet",
     "read-only",
+    "read-only-tmpfs",
     "replace",
     "rm",
+    "rmi",
+    "rootfs",
     "sig-proxy",
+    "tls-verify",
     "tty",
+    "unsetenv-all",
+    "use-api-socket",
 ];
 
 /// Their short names.
@@ -60,11 +67,23 @@ const SOCKETS: [&str; 4] =
     ["/var/run/docker.sock", "/run/docker.sock", "/var/run/podman/podman.sock", "/run/podman/podman.sock"];
 
 /// The options of docker before `run` that have a value.
-const GLOBAL_OPTIONS: [&str; 9] =
-    ["-H", "--host", "-c", "--context", "--config", "-l", "--log-level", "--tlscacert", "--tlscert"];
+const GLOBAL_OPTIONS: [&str; 12] = [
+    "-H",
+    "--host",
+    "-c",
+    "--context",
+    "--connection",
+    "--config",
+    "-l",
+    "--log-level",
+    "--tlscacert",
+    "--tlscert",
+    "--tlskey",
+    "--url",
+];
 
 /// The options of sudo that have a value.
-const SUDO_OPTIONS: [&str; 6] = ["-u", "-g", "-h", "-p", "-C", "-r"];
+const SUDO_OPTIONS: [&str; 8] = ["-u", "--user", "-g", "--group", "-h", "-p", "-C", "-r"];
 
 impl Pasted {
     /// Reads a command. Its secrets go into answers only.
@@ -272,7 +291,7 @@ impl Reader {
             "restart" if value == "unless-stopped" => {}
             // Beside our own policy, or with `--rm`, engines refuse it.
             "restart" => {
-                self.notes.push(format!("`--{name}={value}` is left out: OctoPerf asks for `unless-stopped`."));
+                self.notes.push(format!("`--{name}={value}` is left out: an agent has a restart policy of its own."));
             }
             "detach" if value == "true" => {}
             "detach" | "interactive" | "tty" | "rm" => self.leave_out(name),
@@ -399,7 +418,7 @@ mod tests {
         let expected = parsed(SHOWN);
         for text in [
             "$ docker run -d --restart unless-stopped --name=XXXX --volume=/var/run/docker.sock:/var/run/docker.sock \\\n  -eAGENT_TOKEN='t0k$en==' \\\r\n  --env SERVER_URL=https://api.octoperf.com -- octoperf/docker-agent:13.0.0\n",
-            "/usr/bin/sudo -E -u root -- /usr/bin/docker --host unix:///x --debug container run --detach=true --name \"XXXX\" -v/var/run/docker.sock:/var/run/docker.sock:ro -e=AGENT_TOKEN=\"t0k\\$en==\" -de SERVER_URL=https://api.octoperf.com octoperf/docker-agent:13.0.0",
+            "/usr/bin/sudo -E --user root -- /usr/bin/docker --host unix:///x --debug container run --detach=true --name \"XXXX\" -v/var/run/docker.sock:/var/run/docker.sock:ro -e=AGENT_TOKEN=\"t0k\\$en==\" -de SERVER_URL=https://api.octoperf.com octoperf/docker-agent:13.0.0",
         ] {
             let pasted = parsed(text);
             for setting in Setting::ALL {
@@ -426,6 +445,20 @@ mod tests {
             assert!(told.contains(mentioned), "{mentioned}: {told}");
         }
         assert!(!told.contains("s3cret") && !told.contains("pw"), "{told}");
+    }
+
+    #[test]
+    fn a_switch_takes_no_word_behind_it() {
+        for switch in SWITCHES.into_iter().filter(|name| !["detach", "interactive", "tty", "rm"].contains(name)) {
+            for (option, kept) in [
+                (format!("--{switch}"), format!("--{switch}")),
+                (format!("--{switch}=false"), format!("--{switch}=false")),
+            ] {
+                let pasted = parsed(&format!("docker --tlskey k run {option} img:1"));
+                assert_eq!(one(&pasted, Setting::Image).as_deref(), Some("img:1"), "{option}");
+                assert_eq!(pasted.given.texts(Setting::RunOption), [kept]);
+            }
+        }
     }
 
     #[test]

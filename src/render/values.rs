@@ -43,6 +43,15 @@ impl ContainerEngine {
         }
     }
 
+    /// The policy by which a container comes back after its own end and its host's. podman's `podman-restart.service`
+    /// passes over `unless-stopped`, which means the same to podman otherwise.
+    pub fn restart_policy(self) -> &'static str {
+        match self {
+            Self::Docker => "unless-stopped",
+            Self::Podman => "always",
+        }
+    }
+
     /// Its socket on the host.
     pub fn socket(self) -> &'static str {
         match self {

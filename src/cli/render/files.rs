@@ -23,10 +23,19 @@ pub(crate) fn write_all(folder: &Path, files: &[&RenderedFile], replace: bool) -
     }
     for file in files {
         let path = folder.join(file.name());
-        fs::create_dir_all(folder_of(&path)).map_err(|error| failed(&path, &error, elsewhere))?;
+        make_folder(folder_of(&path)).map_err(|error| failed(&path, &error, elsewhere))?;
         write(&path, file, elsewhere)?;
     }
     Ok(())
+}
+
+/// Makes a folder and those above it. Whatever the umask, nobody else can put another script into it that root runs.
+fn make_folder(path: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o755);
+    builder.create(path)
 }
 
 /// Writes one file to a place of its own.
@@ -55,7 +64,7 @@ fn says(path: &Path, content: &[u8]) -> bool {
 
 fn write(path: &Path, file: &RenderedFile, elsewhere: Elsewhere) -> Result<(), Failure> {
     let readers = match file.mode() {
-        FileMode::Plain => Readers::Umask,
+        FileMode::Plain => Readers::Everybody,
         FileMode::Program => Readers::Program,
         FileMode::Secret => Readers::Owner,
         FileMode::SecretProgram => Readers::OwnerProgram,

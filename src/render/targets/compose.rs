@@ -27,6 +27,7 @@ pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Re
         ("image", text(&agent.reference())),
         ("name", text(&agent.name.to_string())),
         ("digest", text(&agent.digest())),
+        ("restart", text(answers.engine.restart_policy())),
         ("volumes", volumes.iter().map(Volume::as_str).collect()),
         ("named_volumes", named(&volumes)),
     ])?;
@@ -39,6 +40,8 @@ pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Re
         "`docker-compose.override.yml` holds the token: keep it at mode 0600. `docker-compose up -d` in this folder reads both files.".into(),
     ];
     notes.extend(agent.notes(answers.engine));
+    notes.extend(agent.login_note(answers.engine));
+    notes.extend(super::boot_note(answers.engine));
     Ok(Rendered { files, arguments: None, agent: Some(agent.reference()), images: vec![agent.reference()], notes })
 }
 

@@ -95,6 +95,7 @@ fn script(agent: &Agent<'_>, command: &str) -> Result<String, RenderError> {
         ("command", text(command)),
         ("registry", text(registry.as_str())),
         ("authority", Value::from(answers.authority.is_some())),
+        ("socket", text(agent.socket(answers.engine).unwrap_or_default())),
         ("trust", text(&format!("{}/{registry}", answers.engine.certificates()))),
         ("login", Value::from(user.is_some())),
         ("user", text(user.map(EnvValue::expose).unwrap_or_default())),

@@ -143,6 +143,7 @@ fn notes(stack: &Stack<'_>) -> Vec<String> {
     let mut notes = vec![
         "Run `sudo make install` once, then `make`. `make stop` stops, `make clean` takes the containers away and keeps the data.".to_owned(),
         "The server tells agents the address of `--server-url`. Where it has a port of its own, give the server's variable for it with `-e`: `server.port` in old versions, `server.public.port` in the charts.".to_owned(),
+        "The vendor's archive keeps the licence at `license/license.l4j` and settings at `config/application.yml`: mount them with `--volume`, where the server's documentation says.".to_owned(),
         "Majors are upgraded one at a time, after a backup of both volumes; there is no way back.".to_owned(),
     ];
     if major(stack.elasticsearch) >= Some(SECURE_ELASTICSEARCH) {

@@ -67,7 +67,15 @@ pub(in crate::render) fn manifests(answers: &Answers, images: &PrivateImages) ->
     let mut notes = vec![
         format!("`{SECRET_FILE}` holds what may be secret: keep it at mode 0600, and out of version control."),
         "One agent a node; the agent starts its load generators on its own node.".to_owned(),
+        format!("The namespace has to be there: `kubectl create namespace {}`.", namespace.as_str()),
     ];
+    if let Some(secret) = &answers.pull_secret {
+        notes.push(format!(
+            "The pull secret has to be there, made of the file that a login wrote: `kubectl create secret generic {} --namespace {} --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=FILE`.",
+            secret.as_str(),
+            namespace.as_str()
+        ));
+    }
     if let Some(secret) = token_secret {
         notes.push(format!(
             "Make the secret with the token yourself: `kubectl create secret generic {secret} --namespace {} --from-file=AGENT_TOKEN=FILE`, where FILE ends without a line break.",
@@ -172,13 +180,21 @@ fn server_values(answers: &Answers, images: &PrivateImages, rendered: &mut Rende
     rendered.files.push(RenderedFile::new("enterprise-edition.values.yaml", FileMode::Plain, values));
     rendered.images.extend(used.iter().map(|image| image.reference(Pin::Tag)));
     for (key, path) in PARTS.into_iter().filter(|(key, _)| *key != "doc" && !found.iter().any(|(one, _)| one == key)) {
-        rendered.notes.push(format!("The bundle does not hold `{path}`: keep `{key}` of the chart switched off."));
+        rendered.notes.push(format!(
+            "The bundle does not hold `{path}`: see that `{key}` of the chart is switched off{}.",
+            where_on(key)
+        ));
     }
     rendered.notes.push(
         "The chart ships with Elasticsearch's security off and a password that everybody can read: set your own."
             .into(),
     );
     Ok(())
+}
+
+/// Which charts have a part switched on by themselves.
+fn where_on(key: &str) -> &'static str {
+    if key == "utilityServer" { ", which it is not in the charts of 15.2.2 to 16.2.1" } else { "" }
 }
 
 fn is_elasticsearch(image: &PrivateImage) -> bool {

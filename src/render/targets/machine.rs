@@ -55,8 +55,11 @@ pub(in crate::render) fn cloud_init(answers: &Answers, images: &PrivateImages) -
         ])
     };
     let script = format!("{FOLDER}/{}", files.script.name());
-    let data = USER_DATA
-        .fill(&[("files", Value::from(files.all().map(placed).collect::<Vec<_>>())), ("script", text(&script))])?;
+    let data = USER_DATA.fill(&[
+        ("folder", text(FOLDER)),
+        ("files", Value::from(files.all().map(placed).collect::<Vec<_>>())),
+        ("script", text(&script)),
+    ])?;
     Ok(Rendered {
         files: vec![RenderedFile::new(format!("user-data-{}.yaml", files.name()), FileMode::Secret, data)],
         arguments: None,

@@ -17,6 +17,7 @@ use crate::render::env_file::{EnvName, EnvValue, env_file_text};
 use crate::render::environment::agent_variables;
 use crate::render::error::RenderError;
 use crate::render::images::{PrivateImage, PrivateImages};
+use crate::render::quote::posix_line;
 use crate::render::rendered::{FileMode, RenderedFile};
 use crate::render::template::{Template, text};
 use crate::render::values::{ContainerEngine, ContainerName, EngineSocket, Pin, Volume};
@@ -64,6 +65,7 @@ impl<'a> Agent<'a> {
         AGENT.arguments(&[
             ("engine", text(engine.program())),
             ("detached", (runs == Runs::Detached).into()),
+            ("restart", text(engine.restart_policy())),
             ("name", text(&self.name.to_string())),
             ("volumes", self.volumes(engine).iter().map(Volume::as_str).collect()),
             ("env_file", text(env_file)),
@@ -72,12 +74,17 @@ impl<'a> Agent<'a> {
         ])
     }
 
+    /// The engine's socket on the host, unless it is withheld.
+    fn socket(&self, engine: ContainerEngine) -> Option<&'static str> {
+        match self.answers.socket {
+            EngineSocket::Mounted => Some(engine.socket()),
+            EngineSocket::Withheld => None,
+        }
+    }
+
     /// The engine's socket unless it is withheld, and what was asked for.
     fn volumes(&self, engine: ContainerEngine) -> Vec<Volume> {
-        let socket = match self.answers.socket {
-            EngineSocket::Mounted => Some(Volume::of(engine.socket(), ContainerEngine::Docker.socket())),
-            EngineSocket::Withheld => None,
-        };
+        let socket = self.socket(engine).map(|socket| Volume::of(socket, ContainerEngine::Docker.socket()));
         socket.into_iter().chain(self.answers.volumes.iter().cloned()).collect()
     }
 
@@ -98,6 +105,14 @@ impl<'a> Agent<'a> {
         Some(RenderedFile::new(format!("certs.d/{host}/ca.crt"), FileMode::Plain, authority.as_str().to_owned()))
     }
 
+    /// That somebody has to log in first, where nothing that is rendered does.
+    fn login_note(&self, engine: ContainerEngine) -> Option<String> {
+        let user = self.answers.registry_login.user.as_ref()?;
+        let login = ["login", "--username", user.expose(), self.images.target().registry().as_str()];
+        let words: Vec<String> = [engine.program()].into_iter().chain(login).map(str::to_owned).collect();
+        Some(format!("Log in once on the host, as the user that starts the agent: `{}`.", posix_line(&words)))
+    }
+
     /// What is true of an agent wherever it runs.
     fn notes(&self, engine: ContainerEngine) -> Vec<String> {
         let answers = self.answers;
@@ -114,6 +129,13 @@ impl<'a> Agent<'a> {
         }
         notes
     }
+}
+
+/// What brings a container back when its host has started anew.
+fn boot_note(engine: ContainerEngine) -> Option<String> {
+    (engine == ContainerEngine::Podman).then(|| {
+        "When the host starts anew, podman brings the agent back if `systemctl enable podman-restart.service` was run; its socket needs `systemctl enable --now podman.socket`.".to_owned()
+    })
 }
 
 /// What is true of an agent wherever it runs.

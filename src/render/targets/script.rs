@@ -40,6 +40,7 @@ pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Re
         ("revision", text(&revision.to_string())),
         ("registry_user", text(login.user.as_ref().map(EnvValue::expose).unwrap_or_default())),
         ("env_file", text(&env_path)),
+        ("socket", text(agent.socket(engine).unwrap_or_default())),
         ("certificates", text(engine.certificates())),
         ("authority", text(answers.authority.as_ref().map(Certificates::as_str).unwrap_or_default())),
         ("variables", text(&env_file_text(&agent.variables))),

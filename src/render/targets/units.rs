@@ -68,6 +68,7 @@ fn rendered(agent: &Agent<'_>, engine: ContainerEngine, unit: RenderedFile, fold
         notes.push("The unit starts the image that it names: an agent that upgrades itself leaves the unit, so turn its auto-update off and change the unit instead.".into());
     }
     notes.extend(agent.notes(engine));
+    notes.extend(agent.login_note(engine));
     let mut files = vec![unit, agent.env_file()];
     files.extend(agent.authority());
     Rendered { files, arguments: None, agent: Some(agent.reference()), images: vec![agent.reference()], notes }

@@ -30,12 +30,33 @@ fn the_line_is_the_documented_one_with_the_private_image() {
     let podman = render(RenderTarget::Podman, &given()).unwrap();
     assert_eq!(
         command(&podman),
-        "podman run -d --restart=unless-stopped --name agent-1 \
+        "podman run -d --restart=always --name agent-1 \
          -v /var/run/podman/podman.sock:/var/run/docker.sock --env-file agent-1.env \
          reg.corp:5000/tools/octoperf/docker-agent:9.0.0"
     );
     assert_eq!(env_file(&docker), "AGENT_TOKEN=t0ken+/=\nSERVER_URL=https://octoperf.corp\n");
     assert_eq!(env_file(&docker), env_file(&podman));
+}
+
+#[test]
+fn who_has_to_log_in_or_to_switch_something_on_is_told_how() {
+    let notes =
+        |target: RenderTarget, more: &[(Setting, &str)]| render(target, &given_with(more)).unwrap().notes.join("\n");
+    let login = [(Setting::RegistryUser, "ro bot$"), (Setting::RegistryPasswordFile, "s3cret")];
+    for target in [RenderTarget::Docker, RenderTarget::Compose, RenderTarget::Systemd] {
+        let told = notes(target, &login);
+        assert!(told.contains("`docker login --username 'ro bot$' reg.corp:5000`"), "{target:?}: {told}");
+        assert!(!notes(target, &[]).contains(" login ") && !told.contains("s3cret"), "{target:?}");
+    }
+    for target in [RenderTarget::Podman, RenderTarget::Quadlet] {
+        assert!(notes(target, &login).contains("`podman login --username 'ro bot$' reg.corp:5000`"), "{target:?}");
+    }
+    assert!(!notes(RenderTarget::Script, &login).contains(" login "), "it logs in itself");
+    let podman = [(Setting::Engine, "podman")];
+    for (target, more) in [(RenderTarget::Podman, &[][..]), (RenderTarget::Compose, &podman)] {
+        assert!(notes(target, more).contains("systemctl enable podman-restart.service"), "{target:?}");
+    }
+    assert!(!notes(RenderTarget::Docker, &[]).contains("podman"));
 }
 
 #[test]
@@ -270,7 +291,8 @@ proptest! {
         let program = target.key();
         let socket = if podman { "/var/run/podman/podman.sock" } else { "/var/run/docker.sock" };
         let mount = format!("{socket}:/var/run/docker.sock");
-        let expected = [program, "run", "-d", "--restart=unless-stopped", "--name", &name, "-v", &mount, "--env-file",
+        let restart = if podman { "--restart=always" } else { "--restart=unless-stopped" };
+        let expected = [program, "run", "-d", restart, "--name", &name, "-v", &mount, "--env-file",
             &path, "reg.corp:5000/tools/octoperf/docker-agent:9.0.0"];
         prop_assert_eq!(rendered.arguments.as_ref().unwrap(), &expected);
         let shells = shells();
