@@ -140,6 +140,21 @@ fn source_and_destination_may_have_different_logins() {
 }
 
 #[test]
+fn vv_tells_every_request_with_its_answer() {
+    let registry = private();
+    let site = site_for(&registry.host());
+    site.write("login.json", auths(&registry.host(), PASSWORD));
+    let pull = site.octobundle(["pull", "release.yaml", "-o", "a.tar", "--authfile", "login.json", "-vv"]);
+    let told = discreetly(pull).assert_ok().stderr;
+    for request in registry.requests() {
+        let line = format!("GET http://{}{}: {}", registry.host(), request.path, request.status);
+        assert!(told.contains(&line), "`{line}` is not told: {told}");
+    }
+    let quiet = site.octobundle(["pull", "release.yaml", "-o", "b.tar", "--authfile", "login.json", "-v"]);
+    assert!(!discreetly(quiet).assert_ok().stderr.contains("GET http"), "once tells what is decided");
+}
+
+#[test]
 fn a_06_a_wrong_password_is_tried_once_however_many_images_want_it() {
     let registry = private();
     let site = site_for(&registry.host());

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::ACCEPT_ENCODING;
@@ -16,7 +16,7 @@ use rustls::{AlertDescription, InvalidMessage};
 use url::Url;
 
 use crate::oci::Host;
-use crate::registry::endpoint::{names_of, shown_host};
+use crate::registry::endpoint::{names_of, shown_host, shown_url};
 use crate::registry::error::RegistryError;
 use crate::registry::proxy::{Decision, ProxyRules};
 use crate::registry::realm::may_see_login;
@@ -97,8 +97,12 @@ impl Transport {
 
     /// Sends a request whose body takes as long as it takes; the caller watches it.
     pub(super) async fn stream(&self, request: Request, what: &str) -> Result<Response, RegistryError> {
-        let url = request.url().clone();
-        let answer = self.client(&url).execute(request).await.map_err(|error| self.explain(error, &url, what))?;
+        let (url, method, asked) = (request.url().clone(), request.method().clone(), Instant::now());
+        let answer = self.client(&url).execute(request).await.map_err(|error| self.explain(error, &url, what));
+        let came =
+            answer.as_ref().map_or_else(|_| "no answer".to_owned(), |answer| answer.status().as_u16().to_string());
+        tracing::debug!("{method} {}: {came} after {} ms", shown_url(&url), asked.elapsed().as_millis());
+        let answer = answer?;
         if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             let proxy = self.proxy_for(&url).unwrap_or_else(|| "in between".into());
             return Err(RegistryError::ProxyLogin { host: shown_host(&url), proxy });
