@@ -33,7 +33,7 @@ const EVERY: u64 = 2_000_000;
 const IN_FLIGHT: u32 = 16 * 1024;
 /// The segments of the line.
 const ETHERNET: u32 = 1448;
-const COPY: CopySettings = CopySettings { jobs: 4, fail_fast: false };
+const COPY: CopySettings = CopySettings { jobs: 4, large_jobs: 4, fail_fast: false };
 
 /// What happens to a connection.
 #[derive(Clone, Copy, Debug)]

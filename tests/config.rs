@@ -25,7 +25,7 @@ fn a_flag_comes_before_the_variable_before_the_file_before_the_default() {
         let report = run.run().assert_ok().json();
         settings(&report, "jobs").remove(0)
     };
-    assert_eq!(config(&[], None), ("8".into(), json!({"kind": "default"})));
+    assert_eq!(config(&[], None), ("16".into(), json!({"kind": "default"})));
     site.write(FILE, "[limits]\njobs = 3\n");
     assert_eq!(config(&[], None), ("3".into(), json!({"kind": "file", "path": file, "line": 2})));
     assert_eq!(config(&[], Some("4")), ("4".into(), json!({"kind": "environment", "name": "OCTOBUNDLE_JOBS"})));

@@ -14,6 +14,7 @@ use octobundle::registry::{
     AuthFile, ClientCertificate, HostCertificates, Mirror, ProxyRules, ProxyTexts, RegistriesConf, Registry,
     RegistrySettings, Secret, TrustedCertificates,
 };
+use octobundle::transfer::CopySettings;
 
 use crate::cli::Context;
 use crate::cli::amounts::{Rate, Span};
@@ -51,6 +52,7 @@ pub(crate) struct Access<'a> {
     args: &'a RegistryArgs,
     environment: &'a Environment,
     pub(crate) file: ConfigFile,
+    /// Requests at a time.
     pub(crate) jobs: Sourced<NonZeroUsize>,
     pub(crate) retry_for: Sourced<Span>,
     pub(crate) max_wait: Sourced<Span>,
@@ -60,6 +62,18 @@ pub(crate) struct Access<'a> {
     pub(crate) insecure_tls: Vec<Sourced<Host>>,
     pub(crate) trusted_realms: Vec<Sourced<Host>>,
     pub(crate) mirrors: Vec<Sourced<Mirror>>,
+}
+
+/// Blobs larger than 256 KiB at a time, where nothing else was asked for: more fill no line better, and take memory.
+const LARGE_JOBS: usize = 8;
+
+impl Access<'_> {
+    /// How blobs are copied: as many of every size as were asked for, or sixteen and few of them large.
+    pub(crate) fn copy_settings(&self, transfer: &TransferArgs) -> CopySettings {
+        let jobs = self.jobs.value.get();
+        let large_jobs = if self.jobs.origin == Origin::Default { LARGE_JOBS } else { jobs };
+        CopySettings { jobs, large_jobs, fail_fast: transfer.fail_fast }
+    }
 }
 
 impl<'a> Access<'a> {
@@ -81,11 +95,11 @@ impl<'a> Access<'a> {
         let limit_rate =
             first(("--limit-rate", transfer.limit_rate), own.limit_rate.as_ref(), file.limit_rate.clone(), path)?;
         let defaults = RegistrySettings::default();
-        let eight = NonZeroUsize::new(8).expect("8 is not 0");
+        let sixteen = NonZeroUsize::new(16).expect("16 is not 0");
         let mut access = Self {
             args,
             environment,
-            jobs: jobs.unwrap_or(Sourced::default(eight)),
+            jobs: jobs.unwrap_or(Sourced::default(sixteen)),
             retry_for: retry_for.unwrap_or(Sourced::default(Span(defaults.retry_for))),
             max_wait: max_wait.unwrap_or(Sourced::default(Span(defaults.max_wait))),
             limit_rate,

@@ -126,7 +126,7 @@ async fn recut(
             existing: if replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
             earlier: EarlierDraft::Continue,
             // One reader keeps a stick or a disc streaming.
-            copy: CopySettings { jobs: 1, fail_fast: false },
+            copy: CopySettings { jobs: 1, large_jobs: 1, fail_fast: false },
             threads: threads(),
             lock_wait: Duration::ZERO,
         },

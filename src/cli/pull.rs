@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use octobundle::bundle::{BundleOutput, EarlierDraft, ExistingOutput, Form, OtherForm};
 use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::oci::ImageRef;
-use octobundle::transfer::{CopyFailure, CopySettings};
+use octobundle::transfer::CopyFailure;
 use octobundle::workflow::{self, PullInput, PullReport, PullRequest, WriteRequest};
 use serde::Serialize;
 
@@ -128,7 +128,7 @@ impl Args {
                 output: BundleOutput { path: self.output.clone(), form: self.form(), other_form: OtherForm::Output },
                 existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
                 earlier: if self.fresh { EarlierDraft::Discard } else { EarlierDraft::Continue },
-                copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
+                copy: access.copy_settings(&self.transfer),
                 threads: threads(),
                 lock_wait: self.lock_wait.0,
             },

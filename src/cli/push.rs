@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::ImageRef;
 use octobundle::plan::{Lacking, SourceHost, Target};
-use octobundle::transfer::CopySettings;
 use octobundle::workflow::{self, PushReport, PushRequest, PushedImage};
 use serde::Serialize;
 
@@ -113,7 +112,7 @@ impl Args {
             bundle: self.bundle.place(),
             bases: self.bases.places(),
             target,
-            copy: CopySettings { jobs: access.jobs.value.get(), fail_fast: self.transfer.fail_fast },
+            copy: access.copy_settings(&self.transfer),
             dry_run: self.dry_run,
             trust: self.trust.settings(context, self.registry.config.as_deref())?,
         };

@@ -52,7 +52,7 @@ pub(crate) struct RegistryArgs {
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Pace and patience")]
 pub(crate) struct TransferArgs {
-    /// Blobs that travel at a time [default: 8]
+    /// Blobs that travel at a time [default: 16, of them 8 larger than 256 KiB]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// Stop at the first image that fails instead of finishing the others

@@ -102,7 +102,7 @@ impl Args {
             registry: place,
             output: self.output.clone(),
             existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
-            copy: CopySettings { jobs: self.jobs(&access), fail_fast: self.transfer.fail_fast },
+            copy: self.copy_settings(&access),
             threads: threads(),
         };
         let named = match &request.registry {
@@ -123,8 +123,10 @@ impl Args {
     }
 
     /// One reader keeps a stick or a disc streaming; a registry is asked for several things at a time.
-    fn jobs(&self, access: &Access<'_>) -> usize {
-        if self.from.iter().all(|from| Path::new(from).exists()) { 1 } else { access.jobs.value.get() }
+    fn copy_settings(&self, access: &Access<'_>) -> CopySettings {
+        let settings = access.copy_settings(&self.transfer);
+        let only_files = self.from.iter().all(|from| Path::new(from).exists());
+        if only_files { CopySettings { jobs: 1, ..settings } } else { settings }
     }
 
     /// The bundles, and the registry, that may have what lacks.

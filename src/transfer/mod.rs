@@ -12,12 +12,18 @@ use crate::plan::{BlobCopy, CopyList, DocumentCopy, ImageCopy};
 use crate::progress::{Arrival, Event, Progress};
 
 pub use side_by_side::side_by_side;
+use side_by_side::with_few_large;
+
+/// A blob that is longer takes more than a round trip on most lines: 256 KiB.
+const SMALL: u64 = 256 * 1024;
 
 /// How a copy is run.
 #[derive(Debug, Clone, Copy)]
 pub struct CopySettings {
-    /// Blobs at a time.
+    /// Blobs or documents at a time.
     pub jobs: usize,
+    /// How many of the blobs may be large. Large ones fill a line and take memory; small ones wait for answers.
+    pub large_jobs: usize,
     /// Whether the first failure ends everything; else the other images go on.
     pub fail_fast: bool,
 }
@@ -66,9 +72,10 @@ pub async fn copy<S: ImageSource, K: ImageSink>(
 ) -> CopyOutcome {
     let mut outcome = CopyOutcome::default();
     let ends_all = |failure: &Failure| settings.fail_fast || ends_everything(failure.class());
-    let blobs = side_by_side(
-        settings.jobs,
+    let blobs = with_few_large(
+        (settings.jobs, settings.large_jobs),
         list.blobs.iter().cloned(),
+        |job| job.blob.size > SMALL,
         |job| copy_blob(job, source.clone(), sink.clone(), progress.clone()),
         |done: &BlobResult| done.failures.iter().any(|(_, failure)| ends_all(failure)),
     )
