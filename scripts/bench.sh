@@ -5,5 +5,5 @@
 # Peers that are used when they are in PATH: crane, regctl, oras, docker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --locked --bins --example floor
+cargo build --release --locked --bins --example floor --example line
 exec python3 scripts/bench/main.py "$@"
