@@ -4,7 +4,8 @@
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-prefix=/usr/local key='' uninstall=''
+prefix=/usr/local key='' uninstall='' binary=octobundle
+[ "$(uname -m)" != aarch64 ] || binary=octobundle-aarch64
 
 fail() { echo "error: $1" >&2; exit 1; }
 
@@ -19,6 +20,7 @@ done
 
 check() {
     [ -f "$here/SHA256SUMS" ] || fail "$here has no SHA256SUMS: copy the whole folder of the release"
+    [ -f "$here/$binary" ] || fail "the release has no $binary for this machine ($(uname -m)): copy the whole folder of the release"
     (cd "$here" && sha256sum -c --quiet SHA256SUMS) ||
         fail "the files differ from SHA256SUMS: copy the folder again, from where it was downloaded"
     [ -n "$key" ] || return 0
@@ -37,7 +39,7 @@ put() {
 }
 
 each() {
-    "$1" 0755 "$here/octobundle" "$prefix/bin/octobundle"
+    "$1" 0755 "$here/$binary" "$prefix/bin/octobundle"
     for page in "$here"/share/man/*; do "$1" 0644 "$page" "$prefix/share/man/man1/${page##*/}"; done
     "$1" 0644 "$here/share/completions/octobundle.bash" "$prefix/share/bash-completion/completions/octobundle"
     "$1" 0644 "$here/share/completions/octobundle.zsh" "$prefix/share/zsh/site-functions/_octobundle"

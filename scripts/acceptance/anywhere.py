@@ -10,8 +10,11 @@
 3. The .rpm: the same with rpm's own database.
 4. The container image: podman loads and runs it.
 5. install.sh: installs, refuses a changed file, uninstalls.
+6. The binary for aarch64 under qemu, and the one for Windows under wine: pull, verify, inspect, push, render; what they
+   pull is, byte for byte, what the first binary pulls.
 
-Needs root, docker-registry, openssl, dockerd and docker, podman, skopeo, rpm, debootstrap, python3.
+Needs root, docker-registry, openssl, dockerd and docker, podman, skopeo, rpm, debootstrap, qemu-user-static,
+wine64, python3.
 """
 
 import argparse
@@ -30,7 +33,7 @@ from pathlib import Path
 from real_parts import Registry
 from release_set import ReleaseSet
 
-PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap"]
+PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap", "qemu-aarch64-static"]
 
 
 def run(*words, **options):
@@ -194,7 +197,7 @@ def files_of(root):
 
 
 def debian(dist, folder, suite, mirror):
-    package, = dist.glob("*.deb")
+    package, = dist.glob("*_amd64.deb")
     root = folder / suite
     run("debootstrap", "--variant=minbase", suite, root, mirror)
     said(f"a root of {suite}: {run('chroot', root, '/usr/bin/ldd', '--version').splitlines()[0]}")
@@ -215,7 +218,7 @@ def debian(dist, folder, suite, mirror):
 
 
 def rpm(dist, folder):
-    package, = dist.glob("*.rpm")
+    package, = dist.glob("*.x86_64.rpm")
     root = folder / "rpm"
     root.mkdir()
     before = files_of(root)
@@ -253,12 +256,48 @@ def installer(dist, folder):
     expect(refused.returncode != 0 and not (prefix / "bin/octobundle").exists(), "install.sh refuses a changed file")
 
 
+def wine():
+    """Debian keeps the program out of PATH unless its larger package is installed."""
+    found = shutil.which("wine64") or shutil.which("wine") or shutil.which("/usr/lib/wine/wine64")
+    return found or sys.exit("not installed: wine64")
+
+
+def elsewhere(binary, words, native, folder, environment):
+    """A binary for another machine does the main job, and makes the same bytes as the one for this machine."""
+    folder.mkdir()
+    (folder / "blobs").mkdir()
+    (folder / "source").mkdir()
+    (folder / "target").mkdir()
+    with Registry(folder / "source") as source, Registry(folder / "target") as target:
+        release = ReleaseSet(folder / "blobs", 0.2)
+        release.push(source.host)
+        images = "".join(f"  - image: {source.host}/{image[0]}:{image[1]}\n    role: {image[2]}\n" for image in release.images)
+        (folder / "release.yaml").write_text(f"schema: octobundle/v1\nrelease: elsewhere\ntitle: Elsewhere\nimages:\n{images}")
+        there = {"cwd": folder, "env": {**os.environ, **environment}}
+        tool = [*words, binary]
+        said(f"`{run(*tool, '--version', **there).strip()}` by {' '.join(map(str, words))}")
+        run(native, "resolve", "release.yaml", "--platform", "all", "--lock", "release.lock.json", cwd=folder)
+        run(native, "pull", "--locked", "release.lock.json", "-o", "native.tar", cwd=folder)
+        run(*tool, "resolve", "release.yaml", "--platform", "all", "--lock", "other.lock.json", **there)
+        expect(run("cmp", "release.lock.json", "other.lock.json", cwd=folder) == "", "resolve: the lock is the same")
+        run(*tool, "pull", "--locked", "release.lock.json", "-o", "other.tar", **there)
+        same = run("cmp", "native.tar", "other.tar", cwd=folder) == ""
+        expect(same, "pull: the bundle is that of the other binary, byte for byte")
+        run(*tool, "verify", "other.tar", **there)
+        expect("elsewhere" in run(*tool, "inspect", "other.tar", **there), "verify, inspect")
+        run(*tool, "push", "other.tar", "--registry", target.host, **there)
+        manifests = list((folder / "target/registry").rglob("_manifests/tags/*/current/link"))
+        expect(len(manifests) == len(release.images), f"push: {len(manifests)} images are in the other registry")
+        agent = run(*tool, "render", "mirrors", "other.tar", "--registry", target.host, **there)
+        expect(target.host in agent, "render")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dist", type=Path, help="the folder that scripts/dist.sh made")
     parser.add_argument("--suite", default="bullseye", help="an old Debian")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian", help="where debootstrap takes it from")
-    parser.add_argument("--only", default="alone,debian,rpm,image,installer", help="parts, separated by commas")
+    parser.add_argument("--only", default="alone,debian,rpm,image,installer,aarch64,windows", help="parts, separated by commas")
     given = parser.parse_args()
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
@@ -274,6 +313,11 @@ def main():
             "rpm": lambda: rpm(dist, folder),
             "image": lambda: image(dist, folder),
             "installer": lambda: installer(dist, folder),
+            "aarch64": lambda: elsewhere(
+                dist / "octobundle-aarch64", ["qemu-aarch64-static"], dist / "octobundle", folder / "aarch64", {}),
+            "windows": lambda: elsewhere(
+                dist / "octobundle.exe", [wine()], dist / "octobundle", folder / "windows",
+                {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}),
         }
         for part in given.only.split(","):
             print(f"==> {part}", flush=True)

@@ -10,13 +10,19 @@ need python3 python3
 need gzip gzip
 rm -rf "$staged"
 mkdir -p "$staged/man" "$staged/completions"
-install -m 0755 "$out/octobundle" "$staged/octobundle"
-"$staged/octobundle" man "$staged/man"
+octobundle=$out/octobundle
+"$octobundle" man "$staged/man"
 # -n: no name and no time in the file.
 gzip -9n "$staged"/man/*
-for shell in bash zsh fish; do "$staged/octobundle" completions "$shell" >"$staged/completions/octobundle.$shell"; done
-scripts/dist/crates.py licences x86_64-unknown-linux-musl "$staged/THIRD-PARTY-LICENCES.txt"
+for shell in bash zsh fish; do "$octobundle" completions "$shell" >"$staged/completions/octobundle.$shell"; done
+# The crates of the two Linux binaries are the same; those of the one for Windows are not.
 scripts/dist/crates.py sbom x86_64-unknown-linux-musl "$out/octobundle.cdx.json"
+targets=x86_64-unknown-linux-musl
+if [ -e "$out/octobundle.exe" ]; then
+    scripts/dist/crates.py sbom x86_64-pc-windows-gnu "$out/octobundle.exe.cdx.json"
+    targets+=,x86_64-pc-windows-gnu
+fi
+scripts/dist/crates.py licences "$targets" "$staged/THIRD-PARTY-LICENCES.txt"
 cp LICENSE "$staged/LICENSE"
 rm -rf "$out/share"
 mkdir -p "$out/share"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""What the binary is made of: crates.py sbom|licences TARGET OUT
+"""What the binaries are made of: crates.py sbom TARGET OUT, crates.py licences TARGET,… OUT
 
 sbom      a CycloneDX 1.5 document of every crate that is linked into the binary for TARGET
-licences  the licence texts of the same crates, in one file
+licences  the licence texts of the crates for all of the targets, in one file
 
 Both are functions of Cargo.lock and SOURCE_DATE_EPOCH alone, so that two runs give the same bytes.
 """
@@ -86,8 +86,12 @@ def sbom(target):
     return json.dumps(document, indent=2) + "\n"
 
 
-def licences(target):
-    own, crates, _, _ = linked(target)
+def licences(targets):
+    crates = {}
+    for target in targets.split(","):
+        own, found, _, _ = linked(target)
+        crates |= {(package["name"], package["version"]): package for package in found}
+    crates = [crates[key] for key in sorted(crates)]
     parts = [f"{own['name']} {own['version']} is licensed under {own['license']}. It contains these crates.\n"]
     without = []
     for package in crates:

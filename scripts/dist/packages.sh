@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# packages.sh OUT VERSION: the .deb and the .rpm, from what assets.sh has laid out.
+# packages.sh OUT VERSION: a .deb and an .rpm for each Linux binary in OUT, with what assets.sh has laid out.
 # By the distributions' own programs: they are small, everywhere, and take the time from SOURCE_DATE_EPOCH.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,14 +16,21 @@ main() {
     made=$(mktemp -d)
     trap 'rm -rf "$made"' EXIT
     rm -f "$out"/*.deb "$out"/*.rpm
-    deb
-    rpm_package
+    package octobundle amd64 x86_64
+    [ ! -e "$out/octobundle-aarch64" ] || package octobundle-aarch64 arm64 aarch64
+}
+
+# package BINARY DEBIAN_ARCHITECTURE RPM_ARCHITECTURE
+package() {
+    binary=$1
+    deb "$2"
+    rpm_package "$3"
 }
 
 # lay_out ROOT ZSH LICENCES: every file where the distribution looks for it.
 lay_out() {
     local root=$1 zsh=$2 licences=$3 page
-    install -D -m 0755 "$staged/octobundle" "$root/usr/bin/octobundle"
+    install -D -m 0755 "$out/$binary" "$root/usr/bin/octobundle"
     for page in "$staged"/man/*; do install -D -m 0644 "$page" "$root/usr/share/man/man1/${page##*/}"; done
     install -D -m 0644 "$staged/completions/octobundle.bash" "$root/usr/share/bash-completion/completions/octobundle"
     install -D -m 0644 "$staged/completions/octobundle.zsh" "$root/usr/share/zsh/$zsh/_octobundle"
@@ -34,26 +41,28 @@ lay_out() {
 }
 
 deb() {
-    lay_out "$made/deb" vendor-completions usr/share/doc/octobundle
-    mkdir "$made/deb/DEBIAN"
-    cat >"$made/deb/DEBIAN/control" <<END
+    local architecture=$1 root=$made/deb-$1
+    lay_out "$root" vendor-completions usr/share/doc/octobundle
+    mkdir "$root/DEBIAN"
+    cat >"$root/DEBIAN/control" <<END
 Package: octobundle
 Version: $version-1
-Architecture: amd64
+Architecture: $architecture
 Maintainer: octobundle <none@invalid>
 Section: admin
 Priority: optional
-Installed-Size: $(find "$made/deb/usr" -type f -exec cat {} + | wc -c | awk '{ print int($1 / 1024) }')
+Installed-Size: $(find "$root/usr" -type f -exec cat {} + | wc -c | awk '{ print int($1 / 1024) }')
 Description: $summary
  $text
 END
-    (cd "$made/deb" && find usr -type f | LC_ALL=C sort | xargs md5sum >DEBIAN/md5sums)
+    (cd "$root" && find usr -type f | LC_ALL=C sort | xargs md5sum >DEBIAN/md5sums)
     # gzip, since the dpkg of old systems reads nothing newer than xz, and this is as small.
-    dpkg-deb --root-owner-group -Zgzip -z9 --build "$made/deb" "$out/octobundle_${version}_amd64.deb"
+    dpkg-deb --root-owner-group -Zgzip -z9 --build "$root" "$out/octobundle_${version}_$architecture.deb"
 }
 
 rpm_package() {
-    lay_out "$made/rpm" site-functions usr/share/licenses/octobundle
+    local architecture=$1 root=$made/rpm-$1
+    lay_out "$root" site-functions usr/share/licenses/octobundle
     cat >"$made/octobundle.spec" <<END
 Name: octobundle
 Version: $version
@@ -64,17 +73,17 @@ AutoReqProv: no
 %description
 $text
 %install
-cp -a $made/rpm/. %{buildroot}
+cp -a $root/. %{buildroot}
 %files
-$(cd "$made/rpm" && find usr -type f -printf '/%p\n' | LC_ALL=C sort)
+$(cd "$root" && find usr -type f -printf '/%p\n' | LC_ALL=C sort)
 END
     # The files are taken as they are: nothing is stripped or compressed again, and no host's name is put in.
-    rpmbuild -bb --quiet --target x86_64-linux --buildroot "$made/rpm-root" \
+    rpmbuild -bb --quiet --target "$architecture-linux" --buildroot "$made/rpm-root" \
         --define "_topdir $made/top" --define "_rpmdir $made" --define "_rpmfilename octobundle.rpm" \
         --define "__os_install_post %{nil}" --define "_buildhost localhost" --define "use_source_date_epoch_as_buildtime 1" \
         --define "clamp_mtime_to_source_date_epoch 1" --define "_binary_payload w9.gzdio" --define "_build_id_links none" \
         --define "debug_package %{nil}" "$made/octobundle.spec"
-    mv "$made/octobundle.rpm" "$out/octobundle-$version.x86_64.rpm"
+    mv "$made/octobundle.rpm" "$out/octobundle-$version.$architecture.rpm"
 }
 
 main

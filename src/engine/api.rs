@@ -57,8 +57,13 @@ impl Api {
             .tls_backend_preconfigured(no_tls());
         let (builder, base) = match address {
             // The host's name is of no use on a socket, but HTTP wants one.
+            #[cfg(unix)]
             ApiAddress::Socket(path) => {
                 (builder.unix_socket(path), Url::parse("http://localhost/").expect("a constant that parses"))
+            }
+            #[cfg(not(unix))]
+            ApiAddress::Socket(_) => {
+                return Err(EngineError::Scheme { scheme: "unix", reason: "this system has no such sockets" });
             }
             ApiAddress::Tcp(url) => (builder, url),
         };

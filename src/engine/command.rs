@@ -1,8 +1,8 @@
 //! podman by its command, for hosts where nobody turned its socket on.
 
+use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -39,8 +39,9 @@ impl PodmanCommand {
     /// The first `podman` on `path` that may be executed.
     pub(super) fn find(path: Option<&OsStr>) -> Result<Self, EngineError> {
         let folders = path.iter().flat_map(std::env::split_paths);
+        let file = format!("{PROGRAM}{EXE_SUFFIX}");
         // An empty or relative part of PATH means the folder one happens to be in; nobody wants a program from there.
-        let mut programs = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(PROGRAM));
+        let mut programs = folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(&file));
         let program = programs.find(|program| is_executable(program));
         program.map(|program| Self { program }).ok_or(EngineError::NoProgram { program: PROGRAM })
     }
@@ -230,8 +231,15 @@ fn is_taken_as_a_file(archive: &Path) -> bool {
     !archive.as_os_str().as_encoded_bytes().contains(&b':')
 }
 
+#[cfg(unix)]
 fn is_executable(program: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
     std::fs::metadata(program).is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(not(unix))]
+fn is_executable(program: &Path) -> bool {
+    program.is_file()
 }
 
 fn shown(arguments: &[&str]) -> String {

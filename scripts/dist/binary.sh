@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# binary.sh PLATFORM STD OUT: the binary for x86_64-linux, aarch64-linux or x86_64-windows; dist.sh says what STD is.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+. scripts/programs.sh
+platform=$1 std=$2 out=$3
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/octobundle-tools
+
+main() {
+    # Neither the folder of this build nor that of its dependencies stands in the binary.
+    local cargo_home=${CARGO_HOME:-$HOME/.cargo} rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
+    local map=("$PWD=/octobundle" "$cargo_home=/cargo" "$rustup_home=/rustup" "$tools=/tools") pair
+    flags=() c_flags=()
+    for pair in "${map[@]}"; do
+        flags+=("--remap-path-prefix=$pair")
+        c_flags+=("-ffile-prefix-map=$pair")
+    done
+    # A panic ends the program at once, so nothing ever unwinds by these tables.
+    flags+=("-Cforce-unwind-tables=no")
+    case "$platform" in
+        x86_64-linux) for_linux x86_64 x86_64-linux-musl-gcc musl-tools ;;
+        aarch64-linux) for_linux aarch64 aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ;;
+        x86_64-windows) for_windows ;;
+        *) echo "error: $platform: x86_64-linux, aarch64-linux and x86_64-windows can be built" >&2; exit 2 ;;
+    esac
+    "${prefix}strip" --strip-all -o "$made" "$built"
+    chmod 0755 "$made"
+    local size
+    size=$(stat -c %s "$made")
+    echo "==> $made: $size bytes, $(file -b "$made" | cut -d, -f1,2,4,5)"
+    [ "$size" -le 15000000 ] || { echo "error: more than 15 MB" >&2; exit 1; }
+}
+
+# for_linux ARCHITECTURE COMPILER PACKAGE
+for_linux() {
+    local arch=$1 triple=$1-unknown-linux-musl library
+    need "$2" "$3"
+    made=$out/octobundle prefix=''
+    if [ "$arch" = aarch64 ]; then
+        made=$out/octobundle-aarch64 prefix=aarch64-linux-gnu-
+        [ "$std" != glibc ] || { echo "error: --std glibc is for x86_64 alone" >&2; exit 2; }
+        cross_files "$arch" arm64
+        export CC_aarch64_unknown_linux_musl=$PWD/scripts/dist/cc-musl.sh AR_aarch64_unknown_linux_musl=aarch64-linux-gnu-ar
+        export MUSL_ROOT=$tools/musl-$arch
+    fi
+    library=$(standard_library "$triple")
+    case "$library" in
+        rustup) build "$triple" ;;
+        source)
+            [ "$arch" = aarch64 ] || cross_files "$arch" amd64
+            flags+=("-Clink-self-contained=no" "-Lnative=$tools/musl-$arch/usr/lib/llvm-14/lib")
+            export MUSL_LIB=$tools/musl-$arch/usr/lib/$arch-linux-musl MUSL_LINKER=${prefix}gcc
+            with_source "$triple" "$PWD/scripts/dist/link-musl.sh"
+            ;;
+        glibc)
+            flags+=("-Ctarget-feature=+crt-static")
+            build x86_64-unknown-linux-gnu
+            ;;
+    esac
+}
+
+for_windows() {
+    local triple=x86_64-pc-windows-gnu
+    need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
+    made=$out/octobundle.exe prefix=x86_64-w64-mingw32-
+    # No time stands in the file.
+    flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
+    # The assembler's objects that the crate brings: Debian's nasm is not asked for.
+    export AWS_LC_SYS_PREBUILT_NASM=1
+    if [ "$(standard_library "$triple")" = rustup ]; then
+        build "$triple"
+    else
+        flags+=("-Clink-self-contained=no")
+        with_source "$triple" x86_64-w64-mingw32-gcc
+    fi
+}
+
+# build TRIPLE [ARGUMENT…]: one release build; `built` names the binary.
+build() {
+    local triple=$1 target_folder=${CARGO_TARGET_DIR:-target}/dist
+    shift
+    echo "==> building for $triple"
+    CFLAGS="${c_flags[*]}" RUSTFLAGS=${flags[*]} cargo build --release --locked --bin octobundle --target "$triple" --target-dir "$target_folder" "$@"
+    built=$target_folder/$triple/release/octobundle
+    [ "$platform" != x86_64-windows ] || built=$built.exe
+}
+
+# with_source TRIPLE LINKER: the same, with a standard library that is built along with it.
+with_source() {
+    local triple=$1 variable
+    std_source
+    variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_LINKER
+    export "$variable=$2" RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT="$std_folder/library"
+    build "$triple" -Z build-std=std,panic_abort
+}
+
+# standard_library TRIPLE
+standard_library() {
+    if [ "$std" != auto ]; then
+        echo "$std"
+    elif [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ] || rustup target add "$1" >&2; then
+        echo rustup
+    elif has apt-get; then
+        echo source
+    elif [ "$1" = x86_64-unknown-linux-musl ]; then
+        echo glibc
+    else
+        echo "error: \`rustup target add $1\` failed, and there is no apt-get to fetch the library's source with" >&2
+        exit 1
+    fi
+}
+
+# The standard library's source of exactly this compiler, from Debian's backports.
+std_source() {
+    local release
+    release=$(rustc --version | cut -d ' ' -f 2)
+    std_folder=$tools/rust-src-$release/usr/src/rustc-$release
+    [ -d "$std_folder/library" ] || scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*"
+}
+
+# cross_files ARCHITECTURE DEBIAN_ARCHITECTURE: musl, and LLVM's unwinder, which a panic's message needs without glibc.
+cross_files() {
+    [ -d "$tools/musl-$1" ] || scripts/dist/debian.sh bookworm "$2" "$tools/musl-$1" musl-dev libunwind-14-dev
+}
+
+main
