@@ -71,7 +71,7 @@ pub(crate) struct Args {
     /// The most connections
     #[arg(long, value_name = "N", default_value_t = default_connections())]
     max_connections: NonZeroUsize,
-    /// The most connections from one address
+    /// The most connections from one address; an IPv6 network of 64 bits counts as one
     #[arg(long, value_name = "N", default_value_t = default_per_client())]
     max_connections_per_client: NonZeroUsize,
 }

@@ -1,7 +1,7 @@
 //! How many connections there are, in all and from each client.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex};
 
 use crate::serve::lock;
@@ -11,13 +11,22 @@ use crate::serve::lock;
 pub struct Limits {
     /// In all.
     pub connections: usize,
-    /// From one address.
+    /// From one client, as far as addresses tell: an IPv4 address, or an IPv6 network of 64 bits.
     pub per_client: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self { connections: 4096, per_client: 1024 }
+    }
+}
+
+/// Whom connections from an address are counted for. A machine has a whole IPv6 network of 64 bits to choose addresses
+/// from; and an IPv4 client that comes through an IPv6 socket is the same client.
+pub(crate) fn counted_as(client: IpAddr) -> IpAddr {
+    match client.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -46,8 +55,7 @@ impl Crowd {
 
     /// A place for one more connection, if there is one.
     pub(crate) fn enter(self: &Arc<Self>, client: IpAddr) -> Option<Seat> {
-        // An IPv4 client that comes through an IPv6 socket is the same client.
-        let client = client.to_canonical();
+        let client = counted_as(client);
         let mut inside = lock(&self.inside);
         if inside.all >= self.limits.connections
             || inside.by_client.get(&client).is_some_and(|&count| count >= self.limits.per_client)
@@ -100,5 +108,16 @@ mod tests {
         assert!(crowd.enter(one).is_some());
         assert_eq!(crowd.len(), 2);
         assert_eq!(lock(&crowd.inside).by_client.len(), 2);
+    }
+
+    #[test]
+    fn sec_72_a_client_is_a_whole_ipv6_network() {
+        let crowd = Crowd::new(Limits { connections: 9, per_client: 2 });
+        let seat = |address: &str| crowd.enter(address.parse().unwrap());
+        let _inside = (seat("2001:db8::1").unwrap(), seat("2001:db8::ffff:0:0:2").unwrap());
+        assert!(seat("2001:db8::3").is_none(), "another address of the same network");
+        let _beside = seat("2001:db8:0:1::1").expect("the network beside it is another client");
+        let _mapped = (seat("::ffff:192.0.2.1").unwrap(), seat("::ffff:192.0.2.2").unwrap());
+        assert!(seat("192.0.2.3").is_some() && seat("::ffff:192.0.2.4").is_some(), "IPv4 addresses are no network");
     }
 }
