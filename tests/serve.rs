@@ -207,7 +207,8 @@ fn sec_75_a_blob_is_given_out_only_through_a_repository_that_has_it() {
 
 #[test]
 fn a_mirror_answers_for_the_registry_that_is_named_and_for_no_other() {
-    let release = release();
+    let release = Release::of(&[&agent(), &TestImage::new("octoperf/agent:2").layer(b"second")]);
+    release.bundle();
     let served = Served::start(&release.site, ["release.tar", "--prefix", "tools"]);
     let source = release.registry.host();
     let content = agent().content();
@@ -221,6 +222,10 @@ fn a_mirror_answers_for_the_registry_that_is_named_and_for_no_other() {
     }
     let own = served.get(&format!("/v2/tools/octoperf/agent/manifests/1?ns={}", served.host()));
     assert_document(&own, content.root());
+    // The next page of a list is the same registry's.
+    let tags = served.get(&format!("/v2/octoperf/agent/tags/list?n=1&ns={source}"));
+    let next = tags.header("link").split(['<', '>']).nth(1).unwrap().to_owned();
+    assert_eq!((tags.json()["tags"][0].as_str(), served.get(&next).json()["tags"][0].as_str()), (Some("1"), Some("2")));
 }
 
 #[test]
@@ -665,7 +670,7 @@ fn the_units_for_systemd_name_this_server_with_absolute_paths() {
         "ListenStream=0.0.0.0:5000".to_owned(),
         "StartLimitIntervalSec=0".into(),
         format!("RequiresMountsFor={}", at("release.tar")),
-        format!("LoadCredential=\"htpasswd:{}\"", at("my logins")),
+        format!("LoadCredential=htpasswd:{}", at("my logins")),
         "DynamicUser=yes".into(),
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
@@ -678,6 +683,24 @@ fn the_units_for_systemd_name_this_server_with_absolute_paths() {
     let service = release.site.write("octobundle.service", service);
     let checked = release.site.run(&analyze, ["verify", "--man=no"]).args([socket, service.clone()]).run();
     assert_eq!((checked.code, checked.stderr.replace('\n', "")), (Some(0), String::new()));
+    // What systemd takes for more than text in other places: it says nothing, so each path was one and was found.
+    let folder = "my $HOME 100%d; x";
+    let program = release.site.write(&format!("{folder}/octobundle"), "");
+    std::fs::remove_file(&program).unwrap();
+    if std::fs::hard_link(support::cli::binary(), &program).is_err() {
+        std::fs::copy(support::cli::binary(), &program).unwrap();
+    }
+    let bundle = format!("{folder}/../{folder}/release.tar");
+    std::fs::rename(release.site.path("release.tar"), release.site.path(&bundle)).unwrap();
+    let logins = release.site.write(&format!("{folder}/my logins"), "");
+    let arguments = ["serve", &bundle, "--systemd", "--htpasswd", &format!("{folder}/../{folder}/my logins")];
+    let text = release.site.run(&program, arguments).run().assert_ok().stdout;
+    let credential = format!("LoadCredential=htpasswd:{}", logins.display()).replace('%', "%%");
+    assert!(text.lines().any(|line| line == credential), "{credential}\n{text}");
+    let (_, unit) = text.split_once("# /etc/systemd/system/octobundle.service").unwrap();
+    let awkward = release.site.write("awkward.service", unit.replace(" octobundle.socket", " "));
+    let checked = release.site.run(&analyze, ["verify", "--man=no"]).arg(awkward).run();
+    assert_eq!((checked.code, checked.stderr.as_str()), (Some(0), ""));
     // From 0.0 (locked up) to 10.0; what it has beyond is the network, the host's files, and its own limit of files.
     let exposed = ["security", "--offline=true", "--no-pager", "--threshold=20"];
     release.site.run(&analyze, exposed).arg(service).run().assert_ok();

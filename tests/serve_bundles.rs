@@ -3,10 +3,12 @@
 mod support;
 
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use support::images::{Content, Sample as _, TestImage, digest};
+use support::cli::Site;
+use support::images::{About, Content, Sample as _, TestImage, digest};
 use support::release::{Release, manifest};
 use support::served::Served;
 use support::until;
@@ -21,6 +23,32 @@ fn agent() -> TestImage {
 
 fn jmeter() -> TestImage {
     TestImage::new("octoperf/jmeter:5").random_layer(2, 150_000).random_layer(3, 700)
+}
+
+/// What says something about the agent, beside it.
+fn signature() -> About {
+    About {
+        of: Box::new(TestImage::new("octoperf/agent:signature").layer(b"signature")),
+        subject: agent().content().root().clone(),
+        artifact_type: Some("application/vnd.example.signature"),
+    }
+}
+
+/// How many artifacts are said to refer to the agent.
+#[track_caller]
+fn referrers(served: &Served) -> usize {
+    let list = served.get(&format!("/v2/octoperf/agent/referrers/{}", agent().content().root().digest));
+    list.expect_status(200);
+    list.json()["manifests"].as_array().expect("a list").len()
+}
+
+/// Turns a byte of what stands in a file; twice is nothing.
+fn flip(path: &Path, bytes: &[u8]) {
+    let all = fs::read(path).unwrap();
+    let rest = &bytes[33..];
+    let at = all.windows(rest.len()).position(|window| window == rest).expect("the file has it") - 1;
+    let file = fs::File::options().write(true).open(path).unwrap();
+    file.write_all_at(&[all[at] ^ 1], at as u64).unwrap();
 }
 
 /// Asserts that everything of an image is given out, byte for byte.
@@ -193,6 +221,18 @@ fn open_modes(process: u32, place: &Path) -> Vec<u32> {
     modes
 }
 
+fn public(site: &Site, name: &str) -> String {
+    let text = String::from_utf8(site.read(&format!("{name}.key.pub"))).unwrap();
+    text.lines().last().unwrap().to_owned()
+}
+
+/// Makes `policy.yaml` trust this one alone.
+fn policy(site: &Site, name: &str) {
+    let key = public(site, name);
+    let text = format!("schema: octobundle/policy/v1\nkeys:\n  {name}: {key}\nrequire: 1 of [{name}]\n");
+    site.write("policy.yaml", text);
+}
+
 /// Two bundles and one in volumes, a key, and whoever signs with it.
 struct Signed {
     release: Release,
@@ -200,7 +240,7 @@ struct Signed {
 
 impl Signed {
     fn new() -> Self {
-        let release = Release::of(&[&agent()]);
+        let release = Release::of(&[&agent(), &signature()]);
         release.bundle();
         release.site.write("second.yaml", manifest(&[release.registry.add(&jmeter())]).replace("sample-1", "other-1"));
         let signed = Self { release };
@@ -220,18 +260,11 @@ impl Signed {
     }
 
     fn public(&self, name: &str) -> String {
-        String::from_utf8(self.release.site.read(&format!("{name}.key.pub")))
-            .unwrap()
-            .lines()
-            .last()
-            .unwrap()
-            .to_owned()
+        public(&self.release.site, name)
     }
 
     fn policy(&self, name: &str) {
-        let key = self.public(name);
-        let text = format!("schema: octobundle/policy/v1\nkeys:\n  {name}: {key}\nrequire: 1 of [{name}]\n");
-        self.release.site.write("policy.yaml", text);
+        policy(&self.release.site, name);
     }
 }
 
@@ -297,6 +330,7 @@ fn sec_71_a_hangup_asks_again_who_signed() {
     signed.run("sign second.tar --key eve.key");
     signed.policy("anna");
     let served = Served::start(site, ["release.tar", "second.tar", "--policy", "policy.yaml"]);
+    assert_eq!(referrers(&served), 1);
     let agent = agent().content();
     let blob = format!("/v2/octoperf/agent/blobs/{}", agent.blobs.keys().next().unwrap());
     let asked = || {
@@ -310,6 +344,7 @@ fn sec_71_a_hangup_asks_again_who_signed() {
     until("the first bundle is withheld", || served.get(&blob).status == 403);
     assert_eq!(asked(), [403, 403, 200, 403]);
     assert_eq!(served.get(&blob).code(), "DENIED");
+    assert_eq!(referrers(&served), 0, "what is not given out is not listed");
     until("it is said", || served.stderr().contains("a bundle is not served any more"));
     assert!(served.stderr().contains("is not trusted"), "{}", served.stderr());
 
@@ -321,6 +356,7 @@ fn sec_71_a_hangup_asks_again_who_signed() {
     signed.policy("anna");
     served.signal(rustix::process::Signal::HUP);
     until("both are given out again", || asked() == [200; 4]);
+    assert_eq!(referrers(&served), 1);
 }
 
 #[test]
@@ -375,4 +411,101 @@ fn servers_with_the_same_bundle_answer_alike() {
     let rest = servers[1].ask("GET", &target, &["Range: bytes=100000-", &condition]);
     assert_eq!((first.status, rest.status), (206, 206));
     assert!([first.body, rest.body].concat() == *bytes);
+}
+
+#[test]
+fn a_base_lends_nothing_for_a_delta_that_is_withheld() {
+    let update = Update::start();
+    update.delta();
+    let site = &update.release.site;
+    for command in ["key new anna.key --no-password", "sign update.tar --key anna.key"] {
+        update.run(command).run().assert_ok();
+    }
+    policy(site, "anna");
+    let served = Served::start(site, ["update.tar", "--base", "old.tar", "--policy", "policy.yaml"]);
+    let lent = format!("/v2/octoperf/jmeter/blobs/{}", Update::layer(&Update::later()[1], 0));
+    let asked = || [&lent, "/v2/octoperf/jmeter/manifests/5"].map(|target| served.get(target).status);
+    assert_eq!(asked(), [200, 200]);
+    update.run("key new eve.key --no-password").run().assert_ok();
+    policy(site, "eve");
+    served.signal(rustix::process::Signal::HUP);
+    until("nothing of the delta is given out", || asked() == [403, 403]);
+}
+
+#[test]
+fn a_damaged_copy_in_one_bundle_does_not_hide_the_sound_one_in_another() {
+    let image = TestImage::new("octoperf/one:1").random_layer(7, 200_000).random_layer(8, 3 << 20);
+    let release = Release::of(&[&image]);
+    release.bundle();
+    let first = release.site.path("release.tar");
+    fs::copy(&first, release.site.path("second.tar")).unwrap();
+    let content = image.content();
+    let mut blobs: Vec<(&String, &Vec<u8>)> = content.blobs.iter().collect();
+    blobs.sort_by_key(|(_, bytes)| bytes.len());
+    let [.., (small, small_bytes), (large, large_bytes)] = blobs[..] else { panic!("two layers and more") };
+    for bytes in [small_bytes, large_bytes, &content.root().bytes] {
+        flip(&first, bytes);
+    }
+    let target = |digest: &str| format!("/v2/octoperf/one/blobs/{digest}");
+    let served = Served::start(&release.site, ["release.tar", "second.tar"]);
+    let answer = served.get("/v2/octoperf/one/manifests/1");
+    assert!(answer.status == 200 && answer.body == content.root().bytes, "{}", answer.status);
+    let answer = served.get(&target(small));
+    assert!(answer.status == 200 && answer.body == *small_bytes, "{}", answer.status);
+    // What is not checked first is begun from the first bundle, and cut; then its damage is known.
+    let mut stream = served.connect();
+    write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", target(large), served.host()).unwrap();
+    let mut got = Vec::new();
+    stream.read_to_end(&mut got).ok();
+    assert!(got.len() < large_bytes.len(), "{} bytes came", got.len());
+    for range in ["Range: bytes=0-", "Range: bytes=3000000-"] {
+        let from = if range.ends_with("=0-") { 0 } else { 3_000_000 };
+        let answer = served.ask("GET", &target(large), &[range]);
+        assert!(answer.status == 206 && answer.body == large_bytes[from..], "{range}: {}", answer.status);
+    }
+    until("the operator is told", || {
+        served.stderr().contains(large.as_str()) && served.stderr().contains(small.as_str())
+    });
+    assert!(served.stderr().contains("octobundle verify release.tar"), "{}", served.stderr());
+    // With everything checked first, nobody notices.
+    let served = Served::start(&release.site, ["release.tar", "second.tar", "--verify"]);
+    assert!(served.get(&target(large)).body == *large_bytes);
+    // Where no other copy is, the damage is told, to a HEAD too.
+    let served = Served::start(&release.site, ["release.tar"]);
+    for method in ["GET", "HEAD"] {
+        assert_eq!(served.ask(method, &target(small), &[]).status, 500, "{method}");
+    }
+}
+
+#[test]
+fn what_refers_to_an_image_is_listed_as_soon_as_it_can_be_read() {
+    let release = Release::of(&[&agent(), &signature()]);
+    release.bundle();
+    let path = release.site.path("release.tar");
+    let signed = signature().content().root().clone();
+    flip(&path, &signed.bytes);
+    let served = Served::start(&release.site, ["release.tar"]);
+    assert_eq!(referrers(&served), 0, "what is damaged is not listed");
+    assert_eq!(served.get(&format!("/v2/octoperf/agent/manifests/{}", signed.digest)).status, 500);
+    flip(&path, &signed.bytes);
+    assert_eq!(referrers(&served), 1, "and is when it was mended");
+}
+
+#[test]
+fn a_bundle_that_is_away_leaves_the_referrers_of_the_others() {
+    let release = Release::of(&[&agent(), &signature()]);
+    release.bundle();
+    release.site.write("second.yaml", manifest(&[release.registry.add(&jmeter())]));
+    release.site.octobundle(["pull", "second.yaml", "-o", "second.tar", "--quiet"]).run().assert_ok();
+    let (here, away) = (release.site.path("second.tar"), release.site.path("away.tar"));
+    let of_jmeter = format!("/v2/octoperf/jmeter/referrers/{}", jmeter().content().root().digest);
+    let served = Served::start(&release.site, ["release.tar", "second.tar"]);
+    fs::rename(&here, &away).unwrap();
+    assert_eq!(referrers(&served), 1);
+    assert_eq!(served.get(&of_jmeter).status, 503, "an empty list could be taken for the whole");
+    until("the operator is told", || served.stderr().contains("a bundle is away"));
+    fs::rename(&away, &here).unwrap();
+    assert_eq!(served.get(&of_jmeter).status, 200);
+    fs::rename(&here, &away).unwrap();
+    assert_eq!(served.get(&of_jmeter).status, 200, "what was read once is known for good");
 }

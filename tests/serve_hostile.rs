@@ -18,6 +18,9 @@ const NETWORK: i32 = 5;
 const NOT_FOUND: i32 = 6;
 const LOCKED: i32 = 11;
 
+/// A password by `htpasswd -B`.
+const HASH: &str = "$2y$05$abcdefghijklmnopqrstuuDo4JAPXIzkLVNpLAXP8KVCvLXn8y6uq";
+
 fn agent() -> TestImage {
     TestImage::new("octoperf/agent:1").random_layer(1, 40_000)
 }
@@ -238,6 +241,8 @@ fn what_a_tired_operator_types_is_told_with_the_next_step() {
         ("sha", "ann:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=\n"),
         ("plain", "ann:secret\n"),
         ("empty", ""),
+        ("taken/key.pem", "not a key"),
+        ("twice", &format!("ann:{HASH}\nann:{HASH}\n")),
     ] {
         site.write(name, text);
     }
@@ -263,6 +268,17 @@ fn what_a_tired_operator_types_is_told_with_the_next_step() {
         (format!("release.tar {free} --htpasswd empty"), Some(INPUT), &["has no logins", "htpasswd -B"]),
         (format!("release.tar {free} --htpasswd gone"), Some(NOT_FOUND), &["gone", "check the path"]),
         (format!("release.tar {free} --name reg.site:5000"), Some(USAGE), &["leave the port out"]),
+        (
+            format!("release.tar {free} --self-signed --tls-folder tls --name node.01"),
+            Some(USAGE),
+            &["`node.01` cannot stand in a certificate", "--cert"],
+        ),
+        (
+            format!("release.tar {free} --self-signed --tls-folder taken"),
+            Some(INPUT),
+            &["taken/key.pem", "--tls-folder"],
+        ),
+        (format!("release.tar {free} --htpasswd twice"), Some(INPUT), &["`twice` line 2", "has a line already"]),
         (format!("release.tar {free} --prefix Upper"), Some(USAGE), &["Upper"]),
         (format!("release.tar {free} --access-log gone/log"), None, &["gone/log", "may write"]),
         (format!("release.tar release.tar --base gone.tar {free}"), Some(NOT_FOUND), &["gone.tar"]),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use octobundle::bundle::{Bundle, BundlePlace};
 use octobundle::plan::{SourceHost, Target};
-use octobundle::serve::{Bundles, Limits, LogTarget, Patience, Server, Settings, Stop};
+use octobundle::serve::{Bundles, Limits, LogTarget, Notices, Patience, Server, Settings, Stop};
 use support::images::{Sample as _, TestImage};
 use support::release::Release;
 use support::until;
@@ -41,6 +41,7 @@ impl Own {
             log: LogTarget::Off,
             drain: SHORT,
             report: |_, _| Ok("a report".to_owned()),
+            notices: Notices::new().0,
         };
         let bundles = Bundles { offered: vec![(place, bundle)], bases: Vec::new() };
         let server = Server::new(bundles, &target, settings).unwrap();
@@ -126,4 +127,15 @@ fn a_stop_waits_no_longer_than_it_may() {
     deaf.read_exact(&mut [0; 100]).unwrap();
     // Dropping it stops it and waits for its end.
     drop(own);
+}
+
+#[test]
+fn without_a_list_of_hosts_every_name_is_right() {
+    let own = Own::start(Patience { head: LONG, idle: LONG, stall: LONG });
+    for host in ["reg_site:5000", "", "a b", "-", "[::1", "reg.site:99999"] {
+        let mut stream = own.ask(&format!("GET /v2/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        let mut got = String::new();
+        stream.read_to_string(&mut got).unwrap();
+        assert!(got.starts_with("HTTP/1.1 200 "), "{host:?}: {got}");
+    }
 }

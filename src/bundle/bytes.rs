@@ -124,6 +124,12 @@ impl BundleBytes {
             .collect()
     }
 
+    /// Whether a byte of a part can be read by opening its file again, whatever came of the file that is open.
+    pub fn is_readable_anew(part: &FilePart, from: u64) -> bool {
+        let again = plain_file::open_at_once(&part.path);
+        again.is_ok_and(|file| read_exact_at(&file, &mut [0], part.at + from).is_ok())
+    }
+
     /// Fills `buffer` from the position `at`; the end of a file before that is an error, which names the file.
     pub fn read_exact_at(&self, buffer: &mut [u8], at: u64) -> Result<(), BundleError> {
         if at + buffer.len() as u64 > self.length {

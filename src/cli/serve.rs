@@ -2,14 +2,14 @@
 
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use octobundle::bundle::BundlePlace;
-use octobundle::failure::{ErrorClass, Failure};
+use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::oci::Host;
 use octobundle::plan::SourceHost;
-use octobundle::serve::{Limits, LogTarget, Units, spaced};
-use octobundle::workflow::{self, CertificateChoice, NotNow, ServeReport, ServeRequest, Serving};
+use octobundle::serve::{Limits, LogTarget, Notice, Units, spaced};
+use octobundle::workflow::{self, CertificateChoice, NotNow, ServeReport, ServeRequest, ServedCertificate, Serving};
 use serde::Serialize;
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +18,7 @@ use crate::cli::Context;
 use crate::cli::bundle_args::BaseArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::reach::day;
-use crate::cli::trust_args::TrustArgs;
+use crate::cli::trust_args::{TrustArgs, now};
 
 /// This machine only, at the port that registries have.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5000";
@@ -146,7 +146,7 @@ impl Args {
     /// Serves until a signal asks to stop.
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         if self.systemd {
-            context.output.verbatim(&self.units()?.text())?;
+            context.output.verbatim(&self.units()?.text()?)?;
             return Ok(Outcome::Done);
         }
         let mut signals = Signals::listen()?;
@@ -165,6 +165,7 @@ impl Args {
                         Err(Failure::new(ErrorClass::Other, format!("the server stopped: {error}")))
                     }).map(|()| Outcome::Done);
                 }
+                Some(notice) = serving.notices.recv() => tell(notice, context),
                 asked = signals.next() => match asked {
                     Asked::Reload => tokio::task::block_in_place(|| self.reload(&serving, context)),
                     Asked::Stop(code) if stopping => return Ok(Outcome::Stopped(code)),
@@ -282,8 +283,11 @@ impl Args {
     /// Reads again what may have changed. What cannot be read stays as it was; what is not trusted any more is not
     /// given out any more.
     fn reload(&self, serving: &Serving, context: &Context) {
-        match serving.reload() {
-            Ok(()) => context.output.note("certificates and logins were read again\n"),
+        match serving.reload(now()) {
+            Ok(certificate) => {
+                let refused = refused_today(certificate.as_ref());
+                context.output.note(&format!("certificates and logins were read again\n{refused}"));
+            }
             Err(error) => {
                 let failure = Failure::from(error).within("certificates and logins stay as they were");
                 context.output.problem(&failure);
@@ -316,9 +320,11 @@ impl Args {
     }
 }
 
+/// The whole path. systemd takes none with `..` in it, and what that means only the file system knows.
 fn absolute(path: &Path) -> Result<PathBuf, Failure> {
     let failed = |error| Failure::new(ErrorClass::Usage, format!("`{}` is no path: {error}", path.display()));
-    std::path::absolute(path).map_err(failed)
+    let has_parent = path.components().any(|part| part == Component::ParentDir);
+    if has_parent { path.canonicalize() } else { std::path::absolute(path) }.map_err(failed)
 }
 
 fn host(text: &str) -> Result<Host, Failure> {
@@ -456,14 +462,14 @@ fn text(report: &ServeReport) -> String {
 
 /// What an operator should know who opens a server to a network.
 fn warnings(report: &ServeReport) -> String {
-    let not_now = report.certificate.as_ref().and_then(|certificate| certificate.not_now);
-    let mut text = match not_now {
-        Some(NotNow::Ended(at)) => format!("the certificate ended on {}: clients refuse it\n", day(at)),
-        Some(NotNow::Begins(at)) => {
-            format!("the certificate holds from {} only, by this machine's clock: clients refuse it\n", day(at))
-        }
-        None => String::new(),
-    };
+    let mut text = refused_today(report.certificate.as_ref());
+    if let Some(name) = report.certificate.as_ref().and_then(|certificate| certificate.left_out.as_ref()) {
+        writeln!(
+            text,
+            "this machine's name, `{name}`, cannot stand in a certificate: say by `--name` how clients call it"
+        )
+        .expect("a String takes any text");
+    }
     if report.is_local() {
         return text;
     }
@@ -471,4 +477,28 @@ fn warnings(report: &ServeReport) -> String {
     text += if report.certificate.is_some() { ", over TLS" } else { ", unencrypted (see `--self-signed`, `--cert`)" };
     text += if report.login { ", with a login\n" } else { ", without a login (see `--htpasswd`)\n" };
     text
+}
+
+fn refused_today(certificate: Option<&ServedCertificate>) -> String {
+    match certificate.and_then(|certificate| certificate.not_now) {
+        Some(NotNow::Ended(at)) => format!("the certificate ended on {}: clients refuse it\n", day(at)),
+        Some(NotNow::Begins(at)) => {
+            format!("the certificate holds from {} only, by this machine's clock: clients refuse it\n", day(at))
+        }
+        None => String::new(),
+    }
+}
+
+fn tell(notice: Notice, context: &Context) {
+    match notice {
+        Notice::Away(failure) => {
+            context.output.problem(&failure.within("a bundle is away: it is served again when it is back"));
+        }
+        Notice::Back(path) => context.output.note(&format!("`{}` is back and served again\n", path.display())),
+        Notice::Damaged { path, digest } => {
+            let text = format!("`{}` is damaged: {digest} has other bytes", path.display());
+            let help = format!("`octobundle verify {}` tells all that is wrong", typed(&path));
+            context.output.problem(&Failure::new(ErrorClass::Integrity, text).with_help(help));
+        }
+    }
 }

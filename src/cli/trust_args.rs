@@ -47,15 +47,19 @@ impl TrustArgs {
         if reason.is_some_and(|reason| reason.is_empty() || reason.len() > 500) {
             return Err(usage("the reason of `--allow-older` is empty or too long", "say why in a sentence"));
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs());
         Ok(TrustSettings {
             policy: trusting(self, &file, &context.environment).map(|trusting| trusting.value.read()).transpose()?,
             signatures: self.signatures.clone(),
             state: context.environment.accepted_file(),
             allow_older: reason.map(str::to_owned),
-            now,
+            now: now(),
         })
     }
+}
+
+/// The seconds since 1970, by this machine's clock.
+pub(crate) fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |now| now.as_secs())
 }
 
 impl TrustArgs {

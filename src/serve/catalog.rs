@@ -72,6 +72,9 @@ pub struct Item {
     pub size: u64,
     /// The places of the bundles that have it, in the order given; at least one.
     pub sources: Vec<usize>,
+    /// The places of the bundles whose images it belongs to, in this repository; at least one. Only they can say that
+    /// it is wanted, wherever its bytes come from.
+    pub owners: Vec<usize>,
 }
 
 /// One repository.
@@ -153,7 +156,7 @@ impl Catalog {
                     let text = format!("{}:{}", name.repository().name.as_str(), name.lookup());
                     return Err(CatalogError::TwoImages { name: text, first: first + 1, second: place + 1 });
                 }
-                let parts = Parts::of(image, bundles)?;
+                let parts = Parts::of(image, place, bundles)?;
                 parts.put(catalog.by_name.entry(name.repository().name.clone()).or_default(), name.tag());
                 parts.put(
                     catalog.by_origin.entry(image.name.repository().clone()).or_default(),
@@ -196,7 +199,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn of(image: &LockedImage, bundles: &[Offered<'_>]) -> Result<Self, CatalogError> {
+    fn of(image: &LockedImage, owner: usize, bundles: &[Offered<'_>]) -> Result<Self, CatalogError> {
         let item = |content: &LockedContent| {
             let has = |(place, bundle): (usize, &Offered<'_>)| (bundle.has)(content).then_some(place);
             let sources: Vec<usize> = bundles.iter().enumerate().filter_map(has).collect();
@@ -204,7 +207,7 @@ impl Parts {
                 return Err(CatalogError::Lacks { image: Box::new(image.name.clone()), digest: content.digest });
             }
             let (media_type, digest, size) = (content.media_type.clone(), content.digest, content.size);
-            Ok(Item { media_type, digest, size, sources })
+            Ok(Item { media_type, digest, size, sources, owners: vec![owner] })
         };
         let manifests = image.platforms.iter().map(|platform| &platform.manifest);
         Ok(Self {
@@ -218,14 +221,16 @@ impl Parts {
         if let Some(tag) = tag {
             stock.tags.insert(tag.clone(), self.root);
         }
-        // What an earlier bundle says of some content stands; a later one cannot make it something else.
-        for item in &self.manifests {
-            stock.manifests.entry(item.digest).or_insert_with(|| item.clone());
-        }
-        for item in &self.blobs {
-            stock.blobs.entry(item.digest).or_insert_with(|| item.clone());
-        }
+        self.manifests.iter().for_each(|item| add(&mut stock.manifests, item));
+        self.blobs.iter().for_each(|item| add(&mut stock.blobs, item));
     }
+}
+
+fn add(all: &mut BTreeMap<Digest, Item>, item: &Item) {
+    // What an earlier bundle says of some content stands; a later one cannot make it something else.
+    let known = all.entry(item.digest).or_insert_with(|| Item { owners: Vec::new(), ..item.clone() });
+    known.owners.extend(&item.owners);
+    known.owners.dedup();
 }
 
 fn offered(image: &LockedImage, name: &ImageRef, bundle: usize) -> OfferedImage {

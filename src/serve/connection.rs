@@ -10,9 +10,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::serve::access_log::Entry;
 use crate::serve::answer::Answer;
-use crate::serve::head::{BadHead, Head, Method};
-use crate::serve::sending::{Connection, Part};
-use crate::serve::server::{Ready, Server};
+use crate::serve::head::{BadHead, Head, MAX_HEAD, Method};
+use crate::serve::reply::Ready;
+use crate::serve::sending::{Connection, Cut};
+use crate::serve::server::Server;
+use crate::serve::source::Trouble;
 
 /// How long a client that asks for nothing may stay while seats are scarce.
 const DENSE_IDLE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -116,9 +118,23 @@ impl Talk {
                 self.buffer.drain(..length);
                 return Ok(Some(head));
             }
-            match timeout_at(deadline, self.connection.read(&mut self.buffer)).await {
-                Ok(Ok(1..)) => {}
+            match timeout_at(deadline, self.read_on()).await {
+                Ok(Ok(true)) => {}
                 _ => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads until another line has ended, or the head is too long; false at the end. Looking at a head again for each
+    /// byte that trickles in would cost more than sending it.
+    async fn read_on(&mut self) -> std::io::Result<bool> {
+        loop {
+            let before = self.buffer.len();
+            if self.connection.read(&mut self.buffer).await? == 0 {
+                return Ok(false);
+            }
+            if self.buffer.len() >= MAX_HEAD || self.buffer[before..].contains(&b'\n') {
+                return Ok(true);
             }
         }
     }
@@ -154,12 +170,12 @@ impl Talk {
             Ready::Part(found) => part = Some(found),
         }
         let patience = self.server.settings().patience;
-        let mut done = self.connection.write(&bytes, patience).await;
+        let mut done = self.connection.write(&bytes, patience).await.map_err(Cut::from);
         if done.is_ok() {
-            done = self.connection.write(&rest, patience).await;
+            done = self.connection.write(&rest, patience).await.map_err(Cut::from);
         }
         if let (Ok(()), Some(part)) = (&done, &mut part) {
-            done = self.send(part).await;
+            done = self.connection.send(part, patience).await;
             sent = part.sent;
         }
         self.note(Some(head), reply.user.as_deref(), &reply.answer, sent);
@@ -167,20 +183,12 @@ impl Talk {
         match done {
             Ok(()) if keep_alive => Next::Again,
             Ok(()) => Next::Close,
-            Err(_) => {
+            Err(cut) => {
                 self.server.metrics().cut.add(1);
+                self.server.metrics().damaged.add(u64::from(cut == Cut::Bundle(Trouble::Damaged)));
                 Next::Cut
             }
         }
-    }
-
-    async fn send(&mut self, part: &mut Part) -> std::io::Result<()> {
-        self.connection.send(part, self.server.settings().patience).await.inspect_err(|error| {
-            if error.kind() == std::io::ErrorKind::InvalidData {
-                self.server.metrics().damaged.add(1);
-                tracing::error!(digest = %part.digest, "{error}");
-            }
-        })
     }
 
     fn note(&self, head: Option<&Head>, user: Option<&str>, answer: &Answer, sent: u64) {

@@ -40,6 +40,20 @@ pub enum ServeError {
         /// What is wrong.
         what: String,
     },
+    /// A file where a certificate of our own would be kept, which somebody else made.
+    #[error("`{}` was not made by octobundle, which will not replace it", .0.display())]
+    Foreign(PathBuf),
+    /// A name of the server that no certificate can hold.
+    #[error("`{0}` cannot stand in a certificate")]
+    Name(String),
+    /// A path that systemd would not read as it is meant.
+    #[error("`{}` cannot stand in a unit of systemd: {what}", path.display())]
+    Unit {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A line of the htpasswd file that is no login, or not by bcrypt.
     #[error("`{}` line {line}: {what}", path.display())]
     Htpasswd {
@@ -65,8 +79,10 @@ impl Explain for ServeError {
             Self::Listen { .. } => ErrorClass::Network,
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
             Self::Read { .. } | Self::Write { .. } => ErrorClass::Disk,
-            Self::Certificate { .. } | Self::Htpasswd { .. } | Self::NoLogins(_) => ErrorClass::Input,
-            Self::NoSockets => ErrorClass::Usage,
+            Self::Certificate { .. } | Self::Foreign(_) | Self::Htpasswd { .. } | Self::NoLogins(_) => {
+                ErrorClass::Input
+            }
+            Self::NoSockets | Self::Name(_) | Self::Unit { .. } => ErrorClass::Usage,
         }
     }
 
@@ -87,6 +103,14 @@ impl Explain for ServeError {
             Self::Certificate { .. } => {
                 "give PEM files: `--cert` with the server's certificate and those above it, `--key` with its key".into()
             }
+            Self::Foreign(_) => {
+                "use it with `--cert` and `--key` instead of `--self-signed`, or choose another `--tls-folder`".into()
+            }
+            Self::Name(_) => {
+                "call this machine by another `--name`, or give a certificate of your own: `--cert FILE --key FILE`"
+                    .into()
+            }
+            Self::Unit { .. } => "give the file another name, or reach it by a link that has one".into(),
             Self::Htpasswd { .. } | Self::NoLogins(_) => "write it with `htpasswd -B FILE USER`".into(),
             Self::NoSockets => "start it by its socket unit, see `octobundle serve --systemd`".into(),
         })

@@ -1,8 +1,8 @@
 //! A bundle offered as a read-only registry, in place: nothing is unpacked and nothing is written.
 //!
 //! What is said is decided without I/O: [`catalog`] is what is offered, `route` what is asked for, `protocol` the
-//! answer as a value. The rest carries it out: `door` lets clients in, `connection` speaks HTTP, `server` answers,
-//! `source` reads a bundle and vouches for its bytes, `sending` moves them.
+//! answer as a value. The rest carries it out: `door` lets clients in, `connection` speaks HTTP, `reply` answers,
+//! `reading` finds the bundle that can give, `source` reads it and vouches for its bytes, `sending` moves them.
 //!
 //! HTTP/1.1 is spoken by this module itself, with hyper's parser of heads: to move a blob from the file to the socket
 //! without a copy in memory, whoever speaks HTTP must own the socket. It is GET and HEAD without bodies only.
@@ -17,12 +17,14 @@ mod error;
 mod head;
 mod limits;
 mod metrics;
+mod notices;
 mod page;
 mod paper;
 mod protocol;
 mod range;
 mod reading;
 mod referrers;
+mod reply;
 mod route;
 mod sending;
 mod server;
@@ -37,10 +39,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub use access_log::LogTarget;
 pub use error::ServeError;
 pub use limits::Limits;
+pub use notices::{Notice, Notices};
 pub use sending::Patience;
 pub use server::{Bundles, Server, Settings, Stop};
-pub use tls::{Identity, Loaded, own_names, spaced};
-pub use unit::Units;
+pub use tls::{Identity, Loaded, is_certifiable, own_names, spaced};
+pub use unit::{Units, is_beside_ipv4};
 
 /// Takes a lock.
 ///
@@ -49,6 +52,18 @@ pub use unit::Units;
 /// panic itself.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what waits for a disk where waiting is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program ends; nobody waits for the answer any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Reads a small file whole.

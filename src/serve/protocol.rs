@@ -7,7 +7,7 @@ use crate::serve::answer::{Answer, Body};
 use crate::serve::catalog::{Catalog, Item, Stock};
 use crate::serve::head::{Head, Method};
 use crate::serve::range::{Selection, select};
-use crate::serve::referrers::Referrers;
+use crate::serve::referrers::{Referrer, list as list_of, subject_of};
 use crate::serve::route::{BadRoute, Page, Reference, Route, parameter};
 
 /// Entries of one answer where the client names no number; a list of 10,000 tags is about 1 MiB at most.
@@ -24,8 +24,8 @@ pub(crate) const ALLOWED: &str = "GET, HEAD, OPTIONS";
 pub(crate) struct Offer<'a> {
     /// Everything that is offered.
     pub(crate) catalog: &'a Catalog,
-    /// What refers to what.
-    pub(crate) referrers: &'a Referrers,
+    /// What refers to the subject that is asked about, if one is.
+    pub(crate) referrers: &'a [Referrer],
 }
 
 /// The answer to a method that is not for reading; none for the others.
@@ -61,21 +61,19 @@ pub(crate) fn answer(offer: &Offer<'_>, route: &Route, head: &Head) -> Option<An
         Route::Base => Answer::bytes(200, "application/json", "{}").header("Cache-Control", ASK_AGAIN),
         Route::Catalog(page) => {
             let names = offer.catalog.names().map(RepositoryName::as_str);
-            list(names, page, "/v2/_catalog", |names| json!({ "repositories": names }))
+            list(names, page, "/v2/_catalog", "", |names| json!({ "repositories": names }))
         }
-        Route::Tags(name, page) => within(name, &|stock| tags(stock, name, page)),
+        Route::Tags(name, page) => within(name, &|stock| tags(stock, name, page, head)),
         Route::Manifest(name, wanted) => within(name, &|stock| manifest(stock, offer.referrers, wanted, head)),
         Route::Blob(name, digest) => within(name, &|stock| blob(stock, digest, head)),
-        Route::Referrers(name, digest, wanted) => {
-            within(name, &|stock| referrers(stock, offer.referrers, digest, wanted.as_deref()))
-        }
+        Route::Referrers(name, _, wanted) => within(name, &|_| referrers(offer.referrers, wanted.as_deref())),
         Route::Home | Route::Asset(_) | Route::Report(_) | Route::Health | Route::Metrics => return None,
     })
 }
 
 /// The repository that is meant. An engine that uses this server as a mirror says in `ns` which registry it stands in
 /// for; then the name is the one that the image has there, and never another registry's image of the same name.
-fn stock<'a>(catalog: &'a Catalog, name: &RepositoryName, head: &Head) -> Option<&'a Stock> {
+pub(crate) fn stock<'a>(catalog: &'a Catalog, name: &RepositoryName, head: &Head) -> Option<&'a Stock> {
     let Some(registry) = parameter(&head.query, "ns").filter(|registry| Some(registry) != head.host.as_ref()) else {
         return catalog.named(name);
     };
@@ -89,22 +87,35 @@ fn official(name: &RepositoryName) -> RepositoryName {
     if name.as_str().contains('/') { name.clone() } else { name.below("library").unwrap_or_else(|_| name.clone()) }
 }
 
-fn tags(stock: &Stock, name: &RepositoryName, page: &Page) -> Answer {
+fn tags(stock: &Stock, name: &RepositoryName, page: &Page, head: &Head) -> Answer {
     let (tags, name) = (stock.tags().map(Tag::as_str), name.as_str());
-    list(tags, page, &format!("/v2/{name}/tags/list"), |tags| json!({ "name": name, "tags": tags }))
+    // The next page is of the same registry's repository.
+    let registry = parameter(&head.query, "ns").map_or_else(String::new, |registry| {
+        format!("&{}", url::form_urlencoded::Serializer::new(String::new()).append_pair("ns", &registry).finish())
+    });
+    list(tags, page, &format!("/v2/{name}/tags/list"), &registry, |tags| json!({ "name": name, "tags": tags }))
 }
 
-fn manifest(stock: &Stock, known: &Referrers, reference: &Reference, head: &Head) -> Answer {
+/// The repository and the subject in it whose referrers an answer needs, if it needs any.
+pub(crate) fn subject<'a>(catalog: &'a Catalog, route: &Route, head: &Head) -> Option<(&'a Stock, Digest)> {
+    let (name, subject) = match route {
+        Route::Referrers(name, digest, _) => (name, *digest),
+        Route::Manifest(name, Reference::Tag(tag)) => (name, subject_of(tag)?),
+        _ => return None,
+    };
+    Some((stock(catalog, name, head)?, subject))
+}
+
+fn manifest(stock: &Stock, referrers: &[Referrer], reference: &Reference, head: &Head) -> Answer {
     let (item, caching) = match reference {
         Reference::Tag(tag) => (stock.tagged(tag), ASK_AGAIN),
         Reference::Digest(digest) => (stock.manifest(digest), FOR_EVER),
     };
-    if let (None, Reference::Tag(tag)) = (item, reference)
-        && let Some(list) = known.fallback(stock, tag)
-    {
-        return Answer::bytes(200, MediaType::OCI_INDEX, list).header("Cache-Control", ASK_AGAIN);
-    }
     let Some(item) = item else {
+        if !referrers.is_empty() {
+            return Answer::bytes(200, MediaType::OCI_INDEX, list_of(referrers, None))
+                .header("Cache-Control", ASK_AGAIN);
+        }
         return Answer::refusal(404, "MANIFEST_UNKNOWN", "this repository has no such tag or manifest");
     };
     if let Some(answer) = by_condition(&item.digest, caching, head) {
@@ -182,18 +193,18 @@ fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-fn referrers(stock: &Stock, known: &Referrers, subject: &Digest, wanted: Option<&str>) -> Answer {
-    let list =
-        Answer::bytes(200, MediaType::OCI_INDEX, known.list(stock, subject, wanted)).header("Cache-Control", ASK_AGAIN);
+fn referrers(referrers: &[Referrer], wanted: Option<&str>) -> Answer {
+    let list = Answer::bytes(200, MediaType::OCI_INDEX, list_of(referrers, wanted)).header("Cache-Control", ASK_AGAIN);
     if wanted.is_some() { list.header("OCI-Filters-Applied", "artifactType") } else { list }
 }
 
-/// One page of a list, with the address of the next. The order is the specification's: that of the letters, whatever
+/// One page of a list, with the address of the next, which has `further` parameters. The order is the specification's: that of the letters, whatever
 /// their case, and among entries that differ in case only that of their bytes.
 fn list<'a>(
     entries: impl Iterator<Item = &'a str>,
     page: &Page,
     address: &str,
+    further: &str,
     body: impl Fn(&[&str]) -> serde_json::Value,
 ) -> Answer {
     let most = page.most.unwrap_or(MOST_ENTRIES).min(MOST_ENTRIES);
@@ -206,7 +217,9 @@ fn list<'a>(
     let shown: Vec<&str> = rest.by_ref().take(most).collect();
     let answer = Answer::bytes(200, "application/json", body(&shown).to_string()).header("Cache-Control", ASK_AGAIN);
     match (shown.last(), rest.next()) {
-        (Some(last), Some(_)) => answer.header("Link", format!("<{address}?n={most}&last={last}>; rel=\"next\"")),
+        (Some(last), Some(_)) => {
+            answer.header("Link", format!("<{address}?n={most}&last={last}{further}>; rel=\"next\""))
+        }
         _ => answer,
     }
 }

@@ -8,14 +8,22 @@ use serde::{Deserialize, Serialize};
 use crate::oci::{Descriptor, Digest, MediaType, Tag};
 use crate::serve::catalog::{Item, Stock};
 
-/// Every manifest that names a subject, by that subject.
+/// What each manifest that was read says of a subject, if it names one. Content never changes under its digest, so this
+/// is true for good.
 #[derive(Debug, Default)]
-pub(crate) struct Referrers(BTreeMap<Digest, Vec<Referrer>>);
+pub(crate) struct Referrers(BTreeMap<Digest, Option<Statement>>);
+
+#[derive(Debug)]
+struct Statement {
+    subject: Digest,
+    artifact_type: Option<String>,
+    annotations: BTreeMap<String, String>,
+}
 
 /// The entry of one manifest in a list of referrers.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Referrer {
+pub(crate) struct Referrer {
     media_type: MediaType,
     digest: Digest,
     size: u64,
@@ -37,45 +45,63 @@ struct Wire {
 }
 
 impl Referrers {
-    /// Notes a manifest's subject, if it names one. Bytes that are no manifest name none.
-    pub(crate) fn note(&mut self, item: &Item, raw: &[u8]) {
-        let Ok(wire) = serde_json::from_slice::<Wire>(raw) else { return };
-        let Some(subject) = wire.subject else { return };
+    /// Whether it is known what a manifest says.
+    pub(crate) fn has(&self, manifest: &Digest) -> bool {
+        self.0.contains_key(manifest)
+    }
+
+    /// Notes what a manifest says. Bytes that are no manifest name no subject.
+    pub(crate) fn note(&mut self, manifest: Digest, raw: &[u8]) {
+        self.0.insert(manifest, serde_json::from_slice(raw).ok().and_then(Wire::statement));
+    }
+
+    /// What this repository has about a subject, as far as it may be told.
+    pub(crate) fn about(&self, stock: &Stock, subject: &Digest, may: impl Fn(&Item) -> bool) -> Vec<Referrer> {
+        let told = stock.manifests().filter(|item| may(item)).filter_map(|item| {
+            let statement = self.0.get(&item.digest)?.as_ref().filter(|statement| statement.subject == *subject)?;
+            Some(Referrer::of(item, statement))
+        });
+        told.collect()
+    }
+}
+
+impl Wire {
+    fn statement(self) -> Option<Statement> {
         // The specification's rule: where no type is stated, the configuration's stands in. An index has none.
-        let stated = wire.artifact_type.filter(|stated| !stated.is_empty());
-        let artifact_type = stated.or(wire.config.map(|config| config.media_type.to_string()));
-        let (media_type, digest, size) = (item.media_type.clone(), item.digest, item.size);
-        let entry = Referrer { media_type, digest, size, artifact_type, annotations: wire.annotations };
-        let known = self.0.entry(subject.digest).or_default();
-        if known.iter().all(|referrer| referrer.digest != digest) {
-            known.push(entry);
+        let stated = self.artifact_type.filter(|stated| !stated.is_empty());
+        let artifact_type = stated.or(self.config.map(|config| config.media_type.to_string()));
+        Some(Statement { subject: self.subject?.digest, artifact_type, annotations: self.annotations })
+    }
+}
+
+impl Referrer {
+    fn of(item: &Item, statement: &Statement) -> Self {
+        Self {
+            media_type: item.media_type.clone(),
+            digest: item.digest,
+            size: item.size,
+            artifact_type: statement.artifact_type.clone(),
+            annotations: statement.annotations.clone(),
         }
     }
+}
 
-    /// The index of what this repository has about a subject, perhaps of one type only.
-    pub(crate) fn list(&self, stock: &Stock, subject: &Digest, wanted: Option<&str>) -> Bytes {
-        #[derive(Serialize)]
-        #[serde(rename_all = "camelCase")]
-        struct List<'a> {
-            schema_version: u8,
-            media_type: &'a str,
-            manifests: Vec<&'a Referrer>,
-        }
-        let fits = |referrer: &&Referrer| wanted.is_none() || referrer.artifact_type.as_deref() == wanted;
-        let manifests = self.of(stock, subject).filter(fits).collect();
-        let list = List { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests };
-        serde_json::to_vec(&list).expect("a list holds only text and numbers").into()
+/// The index of these, perhaps of one type only.
+pub(crate) fn list(referrers: &[Referrer], wanted: Option<&str>) -> Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct List<'a> {
+        schema_version: u8,
+        media_type: &'a str,
+        manifests: Vec<&'a Referrer>,
     }
+    let fits = |referrer: &&Referrer| wanted.is_none() || referrer.artifact_type.as_deref() == wanted;
+    let manifests = referrers.iter().filter(fits).collect();
+    let list = List { schema_version: 2, media_type: MediaType::OCI_INDEX, manifests };
+    serde_json::to_vec(&list).expect("a list holds only text and numbers").into()
+}
 
-    /// The same list for clients that look for it under the tag `sha256-HEX`, where there is something to list.
-    pub(crate) fn fallback(&self, stock: &Stock, tag: &Tag) -> Option<Bytes> {
-        let subject: Digest = format!("sha256:{}", tag.as_str().strip_prefix("sha256-")?).parse().ok()?;
-        self.of(stock, &subject).next()?;
-        Some(self.list(stock, &subject, None))
-    }
-
-    fn of<'a>(&'a self, stock: &'a Stock, subject: &Digest) -> impl Iterator<Item = &'a Referrer> {
-        let known = self.0.get(subject).into_iter().flatten();
-        known.filter(|referrer| stock.manifest(&referrer.digest).is_some())
-    }
+/// Whose referrers are listed under a tag, `sha256-HEX`, for clients that do not know the API.
+pub(crate) fn subject_of(tag: &Tag) -> Option<Digest> {
+    format!("sha256:{}", tag.as_str().strip_prefix("sha256-")?).parse().ok()
 }

@@ -108,7 +108,7 @@ impl Route {
         match kind {
             "manifests" => Ok(Self::Manifest(repository(name)?, Reference::parse(last)?)),
             "blobs" => Ok(Self::Blob(repository(name)?, digest(last)?)),
-            "referrers" => Ok(Self::Referrers(repository(name)?, digest(last)?, parameter(query, "artifactType"))),
+            "referrers" => Ok(Self::Referrers(repository(name)?, digest(last)?, wanted_type(query))),
             _ => Err(BadRoute::Nowhere),
         }
     }
@@ -136,6 +136,11 @@ impl Page {
         }
         Ok(Self { most: most.map(|text| text.parse().unwrap_or(usize::MAX)), after })
     }
+}
+
+/// A filter for no type is none.
+fn wanted_type(query: &str) -> Option<String> {
+    parameter(query, "artifactType").filter(|wanted| !wanted.is_empty())
 }
 
 /// Only the way in which our own links write a number is an address.

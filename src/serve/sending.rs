@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::server::TlsStream;
 
 use crate::content::FilePart;
-use crate::oci::Digest;
-use crate::serve::source::{Opened, Verdict};
+use crate::serve::blocking;
+use crate::serve::source::{Opened, Trouble, Verdict};
 
 /// What is kept back until the whole blob is known to be right.
 const LAST_PIECE: u64 = 16 * 1024;
@@ -55,11 +55,32 @@ pub(crate) enum Connection {
 /// A part of a blob that is about to be sent.
 pub(crate) struct Part {
     pub(crate) opened: Arc<Opened>,
-    pub(crate) digest: Digest,
     pub(crate) pieces: Vec<FilePart>,
     pub(crate) verdict: watch::Receiver<Option<Verdict>>,
     /// Bytes that the kernel took so far, in whole pieces.
     pub(crate) sent: u64,
+}
+
+/// Why an answer did not reach its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// The client left, or was too slow.
+    Client,
+    /// The bundle gave no more: its medium is gone, or somebody changed it meanwhile.
+    Bundle(Trouble),
+}
+
+impl From<Trouble> for Cut {
+    fn from(trouble: Trouble) -> Self {
+        Self::Bundle(trouble)
+    }
+}
+
+impl From<io::Error> for Cut {
+    /// What fails beside the bundle's files is the connection.
+    fn from(_: io::Error) -> Self {
+        Self::Client
+    }
 }
 
 impl Connection {
@@ -138,39 +159,36 @@ impl Connection {
 
     /// Sends a part of a blob. Its last piece goes out only when the whole blob is right and its file unchanged; else
     /// this fails and the connection must be cut.
-    pub(crate) async fn send(&mut self, part: &mut Part, patience: Patience) -> io::Result<()> {
+    pub(crate) async fn send(&mut self, part: &mut Part, patience: Patience) -> Result<(), Cut> {
         let total: u64 = part.pieces.iter().map(|piece| piece.length).sum();
         let (early, last) = split(&part.pieces, total.saturating_sub(LAST_PIECE));
         for piece in &early {
             match self {
                 #[cfg(target_os = "linux")]
-                Self::Plain(stream) => send_file(stream, piece, patience).await?,
-                _ => self.copy(piece, patience).await?,
+                Self::Plain(stream) => send_file(stream, &part.opened, piece, patience).await?,
+                _ => self.copy(&part.opened, piece, patience).await?,
             }
             part.sent += piece.length;
         }
-        let verdict = *part.verdict.wait_for(Option::is_some).await.map_err(|_| damaged())?;
-        if verdict != Some(Verdict::Sound) {
-            return Err(damaged());
-        }
+        sound(&mut part.verdict).await?;
         let mut bytes = Vec::new();
         for piece in last {
-            bytes.extend(read(&piece, 0, piece.length).await?);
+            bytes.extend(read(&part.opened, &piece, 0, piece.length).await?);
         }
         let opened = part.opened.clone();
-        if !tokio::task::spawn_blocking(move || opened.is_unchanged()).await? {
-            return Err(damaged());
+        if !blocking(move || opened.is_unchanged()).await {
+            return Err(Trouble::Away.into());
         }
         self.write(&bytes, patience).await?;
         part.sent = total;
         Ok(())
     }
 
-    async fn copy(&mut self, piece: &FilePart, patience: Patience) -> io::Result<()> {
+    async fn copy(&mut self, opened: &Arc<Opened>, piece: &FilePart, patience: Patience) -> Result<(), Cut> {
         let (mut done, mut chunk) = (0, FIRST_CHUNK);
         while done < piece.length {
             let length = (piece.length - done).min(chunk as u64);
-            let bytes = read(piece, done, length).await?;
+            let bytes = read(opened, piece, done, length).await?;
             let begun = Instant::now();
             self.write(&bytes, patience).await?;
             chunk = if begun.elapsed() < KEEPS_UP { (chunk * 2).min(MOST_CHUNK) } else { FIRST_CHUNK };
@@ -180,8 +198,14 @@ impl Connection {
     }
 }
 
-fn damaged() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the blob in the bundle is damaged, or changed while it was sent")
+/// Waits for the verdict on a blob. Only damage that was seen is called so; what could not be read may come back.
+pub(crate) async fn sound(verdict: &mut watch::Receiver<Option<Verdict>>) -> Result<(), Trouble> {
+    let verdict = verdict.wait_for(Option::is_some).await.map(|verdict| *verdict);
+    match verdict.ok().flatten() {
+        Some(Verdict::Sound) => Ok(()),
+        Some(Verdict::Damaged) => Err(Trouble::Damaged),
+        Some(Verdict::Unreadable) | None => Err(Trouble::Away),
+    }
 }
 
 /// The pieces before a place, and those behind it.
@@ -200,15 +224,15 @@ fn split(pieces: &[FilePart], mut place: u64) -> (Vec<FilePart>, Vec<FilePart>) 
     (before, behind)
 }
 
-async fn read(piece: &FilePart, from: u64, length: u64) -> io::Result<Vec<u8>> {
-    let piece = piece.clone();
+async fn read(opened: &Arc<Opened>, piece: &FilePart, from: u64, length: u64) -> Result<Vec<u8>, Trouble> {
+    let (opened, piece) = (opened.clone(), piece.clone());
     let length = usize::try_from(length).expect("pieces are read in small parts");
-    tokio::task::spawn_blocking(move || {
+    blocking(move || {
         let mut bytes = vec![0; length];
-        piece.read_exact_at(&mut bytes, from)?;
+        opened.read(&piece, from, &mut bytes)?;
         Ok(bytes)
     })
-    .await?
+    .await
 }
 
 async fn write_plain(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
@@ -226,11 +250,16 @@ async fn write_plain(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
 
 /// Lets the kernel move a piece. The call may wait for a disk, so it runs on a thread that may.
 #[cfg(target_os = "linux")]
-async fn send_file(stream: &Arc<TcpStream>, piece: &FilePart, patience: Patience) -> io::Result<()> {
+async fn send_file(
+    stream: &Arc<TcpStream>,
+    opened: &Arc<Opened>,
+    piece: &FilePart,
+    patience: Patience,
+) -> Result<(), Cut> {
     let (mut done, mut deadline, mut taken) = (0, Instant::now() + patience.stall, 0);
     while done < piece.length {
-        timeout_at(deadline, stream.writable()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-        let sent = send_some(stream, piece, done).await?;
+        timeout_at(deadline, stream.writable()).await.map_err(|_| Cut::Client)??;
+        let sent = send_some(stream, opened, piece, done).await?;
         done += sent;
         taken += sent;
         if taken >= AT_LEAST_TAKEN as u64 {
@@ -242,19 +271,74 @@ async fn send_file(stream: &Arc<TcpStream>, piece: &FilePart, patience: Patience
 
 /// Hands the kernel as much as it takes now: 0 if the socket is full.
 #[cfg(target_os = "linux")]
-async fn send_some(stream: &Arc<TcpStream>, piece: &FilePart, done: u64) -> io::Result<u64> {
+async fn send_some(stream: &Arc<TcpStream>, opened: &Arc<Opened>, piece: &FilePart, done: u64) -> Result<u64, Cut> {
     use tokio::io::Interest;
-    let (stream, piece) = (stream.clone(), piece.clone());
-    let call = move || {
+    let (stream, opened, piece) = (stream.clone(), opened.clone(), piece.clone());
+    blocking(move || {
         let mut offset = piece.at + done;
         let length = usize::try_from(piece.length - done).unwrap_or(MOST_AT_ONCE).min(MOST_AT_ONCE);
-        stream
-            .try_io(Interest::WRITABLE, || Ok(rustix::fs::sendfile(&*stream, &*piece.file, Some(&mut offset), length)?))
-    };
-    match tokio::task::spawn_blocking(call).await? {
-        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(sent) => Ok(sent as u64),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-        Err(error) => Err(error),
+        let sent = stream.try_io(Interest::WRITABLE, || {
+            Ok(rustix::fs::sendfile(&*stream, &*piece.file, Some(&mut offset), length)?)
+        });
+        match sent {
+            Ok(sent @ 1..) => Ok(sent as u64),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            // The one call can fail for the file and for the socket; reading tells which it was.
+            Ok(0) | Err(_) => {
+                opened.read(&piece, done, &mut [0])?;
+                Err(Cut::Client)
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::source::tests::bundle;
+
+    /// How many bytes come until the connection ends, in whatever way.
+    async fn taken(mut client: TcpStream) -> usize {
+        let (mut taken, mut buffer) = (0, vec![0; 64 * 1024]);
+        while let Ok(read @ 1..) = client.read(&mut buffer).await {
+            taken += read;
+        }
+        taken
+    }
+
+    #[tokio::test]
+    async fn s_01_a_medium_that_goes_in_the_middle_of_an_answer_is_away_and_not_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.tar");
+        let (source, digest) = bundle(&path, &vec![7; 400_000]);
+        let opened = source.opened().unwrap();
+        let pieces = opened.blob(&digest, 0, 400_000).unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let part = |verdict| {
+            let (_, verdict) = watch::channel(Some(verdict));
+            Part { opened: opened.clone(), pieces: pieces.clone(), verdict, sent: 0 }
+        };
+        let send = async |mut part: Part| {
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let mut connection = Connection::Plain(Arc::new(listener.accept().await.unwrap().0));
+            let reading = tokio::spawn(taken(client));
+            let sent = connection.send(&mut part, Patience::default()).await;
+            if sent.is_ok() {
+                connection.close().await;
+            } else {
+                connection.cut();
+            }
+            (sent, reading.await.unwrap())
+        };
+        assert_eq!(send(part(Verdict::Sound)).await, (Ok(()), 400_000));
+        for (verdict, trouble) in [(Verdict::Damaged, Trouble::Damaged), (Verdict::Unreadable, Trouble::Away)] {
+            let (cut, got) = send(part(verdict)).await;
+            assert!(cut == Err(Cut::Bundle(trouble)) && got < 400_000, "{cut:?} after {got}");
+        }
+        // Cut behind the blob's begin: the kernel has no more to send.
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(pieces[0].at + 100_000).unwrap();
+        let (cut, got) = send(part(Verdict::Sound)).await;
+        assert!(cut == Err(Cut::Bundle(Trouble::Away)) && got <= 100_000, "{cut:?} after {got}");
     }
 }

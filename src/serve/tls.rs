@@ -19,6 +19,8 @@ const MAX_FILE: u64 = 1024 * 1024;
 /// The files of a certificate that was made here.
 const OWN_CERTIFICATE: &str = "certificate.pem";
 const OWN_KEY: &str = "key.pem";
+/// Whom a certificate that was made here is for, beside its names; by that it is known again.
+const OWN_SUBJECT: &str = "octobundle serve";
 
 /// Where the certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,17 +58,25 @@ pub struct Loaded {
 }
 
 impl Identity {
-    /// Reads the certificate, and makes it first where that was asked for.
-    pub fn load(&self) -> Result<Loaded, ServeError> {
+    /// Reads the certificate. One that signs itself is made first where there is none for these names with its key.
+    pub(crate) fn prepare(&self) -> Result<Loaded, ServeError> {
+        let made = match self {
+            Self::SelfSigned { folder, names } if !is_ready(folder, names)? => {
+                make(folder, names)?;
+                true
+            }
+            _ => false,
+        };
+        Ok(Loaded { made, ..self.load()? })
+    }
+
+    /// Reads the certificate as it is now, and makes none: clients trust the one that they know.
+    pub(crate) fn load(&self) -> Result<Loaded, ServeError> {
         match self {
-            Self::Files { certificate, key } => read(certificate, key, false),
-            Self::SelfSigned { folder, names } => {
+            Self::Files { certificate, key } => read(certificate, key),
+            Self::SelfSigned { folder, .. } => {
                 let (certificate, key) = (folder.join(OWN_CERTIFICATE), folder.join(OWN_KEY));
-                let made = !(key.exists() && is_for(&certificate, names));
-                if made {
-                    make(folder, names)?;
-                }
-                let mut loaded = read(&certificate, &key, made)?;
+                let mut loaded = read(&certificate, &key)?;
                 loaded.to_trust =
                     Some(String::from_utf8_lossy(&super::read_file(&certificate, MAX_FILE)?).into_owned());
                 loaded.trust_file = Some(certificate);
@@ -76,19 +86,47 @@ impl Identity {
     }
 }
 
-/// Whether a certificate is there, and good for all of these names.
-fn is_for(certificate: &Path, names: &[String]) -> bool {
-    let Ok(pem) = super::read_file(certificate, MAX_FILE) else { return false };
-    let Ok(der) = CertificateDer::from_pem_slice(&pem) else { return false };
-    let Ok(parsed) = rustls::server::ParsedCertificate::try_from(&der) else { return false };
-    names.iter().all(|name| {
+/// Whether a name can stand in a certificate, so that clients find it there.
+pub fn is_certifiable(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// Whether a folder has a certificate for all of these names, with its key. One that octobundle did not make is no
+/// business of ours, and what this user may not read cannot be replaced with good conscience.
+fn is_ready(folder: &Path, names: &[String]) -> Result<bool, ServeError> {
+    let certificate = folder.join(OWN_CERTIFICATE);
+    let pem = match super::read_file(&certificate, MAX_FILE) {
+        Err(ServeError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        pem => pem?,
+    };
+    // What a power cut leaves behind.
+    if pem.is_empty() {
+        return Ok(false);
+    }
+    let is_own = |der: &CertificateDer<'_>| der.windows(OWN_SUBJECT.len()).any(|bytes| bytes == OWN_SUBJECT.as_bytes());
+    let Some(der) = CertificateDer::from_pem_slice(&pem).ok().filter(is_own) else {
+        return Err(ServeError::Foreign(certificate));
+    };
+    match read(&certificate, &folder.join(OWN_KEY)) {
+        Ok(_) => Ok(first_unnamed(&der, names).is_none()),
+        Err(ServeError::Read { source, path }) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(ServeError::Read { path, source })
+        }
+        Err(_) => Ok(false),
+    }
+}
+
+/// The first of these names under which no client would believe the certificate.
+fn first_unnamed<'a>(der: &CertificateDer<'_>, names: &'a [String]) -> Option<&'a String> {
+    let Ok(parsed) = rustls::server::ParsedCertificate::try_from(der) else { return names.first() };
+    names.iter().find(|name| {
         let name = ServerName::try_from(name.as_str());
-        name.is_ok_and(|name| rustls::client::verify_server_name(&parsed, &name).is_ok())
+        !name.is_ok_and(|name| rustls::client::verify_server_name(&parsed, &name).is_ok())
     })
 }
 
 /// Reads and checks a certificate with its key.
-fn read(certificate: &Path, key: &Path, made: bool) -> Result<Loaded, ServeError> {
+fn read(certificate: &Path, key: &Path) -> Result<Loaded, ServeError> {
     let unusable = |path: &Path, what: String| ServeError::Certificate { path: path.to_owned(), what };
     let pem = super::read_file(certificate, MAX_FILE)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
@@ -109,29 +147,56 @@ fn read(certificate: &Path, key: &Path, made: bool) -> Result<Loaded, ServeError
         .with_single_cert(chain, secret)
         .map_err(|error| unusable(certificate, error.to_string()))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Loaded { config: Arc::new(config), fingerprint, dates, to_trust: None, trust_file: None, made })
+    Ok(Loaded { config: Arc::new(config), fingerprint, dates, to_trust: None, trust_file: None, made: false })
 }
 
-/// Makes a key and a certificate for these names. It can sign nothing but itself, so whoever gets the key can pose as
-/// this server and as no other.
+/// Makes a certificate for these names, and a key where there is none. It can sign nothing but itself, so whoever gets
+/// the key can pose as this server and as no other.
 fn make(folder: &Path, names: &[String]) -> Result<(), ServeError> {
     let unmade = |error: rcgen::Error| ServeError::Certificate {
         path: folder.join(OWN_CERTIFICATE),
         what: format!("it cannot be made: {error}"),
     };
+    if let Some(name) = names.iter().find(|name| !is_certifiable(name)) {
+        return Err(ServeError::Name(name.clone()));
+    }
     let mut params = rcgen::CertificateParams::new(names.to_vec()).map_err(unmade)?;
     params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "octobundle serve");
+    params.distinguished_name.push(rcgen::DnType::CommonName, OWN_SUBJECT);
     params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
     // Machines on closed sites have wrong clocks: it began long ago, and ends beyond the life of the site.
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     params.not_after = rcgen::date_time_ymd(2099, 1, 1);
-    let key = rcgen::KeyPair::generate().map_err(unmade)?;
+    let kept = kept_key(&folder.join(OWN_KEY))?;
+    let key = match &kept {
+        Some(key) => rcgen::KeyPair::from_pem(key),
+        None => rcgen::KeyPair::generate(),
+    };
+    let key = key.map_err(unmade)?;
     let certificate = params.self_signed(&key).map_err(unmade)?;
+    // It would be made anew at every start.
+    if let Some(name) = first_unnamed(certificate.der(), names) {
+        return Err(ServeError::Name(name.clone()));
+    }
     create_private_folder(folder)?;
-    // The certificate last: a stop in between leaves a key alone, and both are made again.
-    write(&folder.join(OWN_KEY), zeroize::Zeroizing::new(key.serialize_pem()).as_bytes())?;
+    // The certificate last: a stop in between leaves a key alone, which is used at the next start.
+    if kept.is_none() {
+        write(&folder.join(OWN_KEY), zeroize::Zeroizing::new(key.serialize_pem()).as_bytes())?;
+    }
     write(&folder.join(OWN_CERTIFICATE), certificate.pem().as_bytes())
+}
+
+/// The key that is there. It is never replaced: it may be more than ours.
+fn kept_key(path: &Path) -> Result<Option<zeroize::Zeroizing<String>>, ServeError> {
+    let pem = match super::read_file(path, MAX_FILE) {
+        Err(ServeError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        pem => zeroize::Zeroizing::new(pem?),
+    };
+    match std::str::from_utf8(&pem) {
+        Ok("") => Ok(None),
+        Ok(text) if PrivateKeyDer::from_pem_slice(&pem).is_ok() => Ok(Some(zeroize::Zeroizing::new(text.to_owned()))),
+        _ => Err(ServeError::Foreign(path.to_owned())),
+    }
 }
 
 fn create_private_folder(folder: &Path) -> Result<(), ServeError> {
@@ -173,7 +238,7 @@ mod tests {
         let load = |named: &[&str]| {
             let asked: Vec<String> = named.iter().map(|&name| name.to_owned()).collect();
             let names = own_names(["10.1.2.3".parse().unwrap(), "0.0.0.0".parse().unwrap()], &asked);
-            Identity::SelfSigned { folder: folder.path().join("kept"), names }.load().unwrap()
+            Identity::SelfSigned { folder: folder.path().join("kept"), names }.prepare().unwrap()
         };
         let first = load(&["reg.site"]);
         let again = load(&["reg.site"]);
@@ -196,7 +261,7 @@ mod tests {
     fn files_that_hold_no_certificate_or_no_key_are_named() {
         let folder = tempfile::tempdir().unwrap();
         let made = Identity::SelfSigned { folder: folder.path().to_owned(), names: vec!["localhost".into()] };
-        made.load().unwrap();
+        made.prepare().unwrap();
         let (certificate, key) = (folder.path().join(OWN_CERTIFICATE), folder.path().join(OWN_KEY));
         let load = |certificate: &Path, key: &Path| {
             let files = Identity::Files { certificate: certificate.to_owned(), key: key.to_owned() };
@@ -207,7 +272,62 @@ mod tests {
         assert!(load(&certificate, &certificate).unwrap_err().ends_with("it holds no key in PEM"));
         assert!(load(&certificate, &folder.path().join("none")).unwrap_err().contains("none"));
         let other = tempfile::tempdir().unwrap();
-        Identity::SelfSigned { folder: other.path().to_owned(), names: vec!["localhost".into()] }.load().unwrap();
+        Identity::SelfSigned { folder: other.path().to_owned(), names: vec!["localhost".into()] }.prepare().unwrap();
         assert!(load(&certificate, &other.path().join(OWN_KEY)).is_err(), "the key of another certificate");
+    }
+
+    fn own(folder: &Path, names: &[&str]) -> Identity {
+        Identity::SelfSigned { folder: folder.to_owned(), names: names.iter().map(|&name| name.to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_pair_that_does_not_fit_is_mended_with_the_key_that_is_there() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let identity = own(folder.path(), &["localhost"]);
+        let first = identity.prepare().unwrap().fingerprint;
+        own(other.path(), &["localhost"]).prepare().unwrap();
+        let key = folder.path().join(OWN_KEY);
+        fs::copy(other.path().join(OWN_KEY), &key).unwrap();
+        let foreign = fs::read(&key).unwrap();
+        let mended = identity.prepare().unwrap();
+        assert!(mended.made && mended.fingerprint != first);
+        assert_eq!(fs::read(&key).unwrap(), foreign);
+        assert!(!identity.prepare().unwrap().made, "and stays mended");
+        // What a power cut leaves behind.
+        for name in [OWN_KEY, OWN_CERTIFICATE] {
+            fs::write(folder.path().join(name), "").unwrap();
+            assert!(identity.prepare().unwrap().made && !identity.prepare().unwrap().made, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_that_somebody_else_made_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let pair = rcgen::generate_simple_self_signed(vec!["reg.site".to_owned()]).unwrap();
+        fs::write(folder.path().join(OWN_CERTIFICATE), pair.cert.pem()).unwrap();
+        fs::write(folder.path().join(OWN_KEY), pair.signing_key.serialize_pem()).unwrap();
+        let refused = || own(folder.path(), &["localhost"]).prepare().err().unwrap();
+        assert!(matches!(refused(), ServeError::Foreign(path) if path.ends_with(OWN_CERTIFICATE)));
+        assert_eq!(fs::read_to_string(folder.path().join(OWN_CERTIFICATE)).unwrap(), pair.cert.pem());
+        // A key alone, under a password.
+        fs::remove_file(folder.path().join(OWN_CERTIFICATE)).unwrap();
+        let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        fs::write(folder.path().join(OWN_KEY), locked).unwrap();
+        assert!(matches!(refused(), ServeError::Foreign(path) if path.ends_with(OWN_KEY)));
+        assert_eq!(fs::read_to_string(folder.path().join(OWN_KEY)).unwrap(), locked);
+    }
+
+    #[test]
+    fn a_name_that_no_client_would_find_in_a_certificate_is_refused_and_a_reload_makes_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("kept");
+        for name in ["node.01", "reg..site", "a b", "-"] {
+            let refused = own(&place, &["localhost", name]).prepare().err().unwrap();
+            assert!(matches!(&refused, ServeError::Name(found) if found == name), "{refused}");
+            assert!(!place.exists());
+        }
+        assert!(own(&place, &["localhost"]).load().is_err() && !place.exists());
+        let first = own(&place, &["localhost"]).prepare().unwrap().fingerprint;
+        assert_eq!(own(&place, &["other.site"]).load().unwrap().fingerprint, first);
     }
 }

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::serve::error::ServeError;
 
 /// What the units start.
 #[derive(Debug, Clone)]
@@ -20,13 +22,16 @@ pub struct Units {
 }
 
 impl Units {
-    /// The text of both units, each with its place in a remark before it.
-    pub fn text(&self) -> String {
+    /// The text of both units, each with its place in a remark before it. Refuses paths that a unit cannot name.
+    pub fn text(&self) -> Result<String, ServeError> {
         let mut text = String::from(
             "# /etc/systemd/system/octobundle.socket\n[Unit]\nDescription=Registry of octobundle\n\n[Socket]\n",
         );
         for address in &self.listen {
-            writeln!(text, "ListenStream={address}").expect("a String takes any text");
+            writeln!(text, "ListenStream={}", value(&address.to_string())).expect("a String takes any text");
+        }
+        if self.listen.iter().any(|address| is_beside_ipv4(address, &self.listen)) {
+            text += "BindIPv6Only=ipv6-only\n";
         }
         text += "Backlog=1024\n\n[Install]\nWantedBy=sockets.target\n\n";
         text += "# /etc/systemd/system/octobundle.service\n[Unit]\nDescription=Registry of octobundle\n";
@@ -34,28 +39,55 @@ impl Units {
         // A medium that is away for a day must not make systemd give up.
         text += "StartLimitIntervalSec=0\n";
         for path in &self.mounts {
-            writeln!(text, "RequiresMountsFor={}", word(&path.to_string_lossy())).expect("a String takes any text");
+            writeln!(text, "RequiresMountsFor={}", word(named(path)?)).expect("a String takes any text");
         }
         text += "\n[Service]\n";
-        self.command(&mut text);
+        self.command(&mut text)?;
         text += SERVICE;
-        text
+        Ok(text)
     }
 
-    fn command(&self, text: &mut String) {
-        let mut words = vec![word(&self.program.to_string_lossy())];
-        words.extend(self.arguments.iter().map(|argument| word(argument)));
+    fn command(&self, text: &mut String) -> Result<(), ServeError> {
+        let program = named(&self.program)?;
+        if program.contains(['"', '\'']) {
+            return Err(ServeError::Unit { path: self.program.clone(), what: "a program's path has no quotes there" });
+        }
+        let mut words = vec![word(program)];
+        words.extend(self.arguments.iter().map(|argument| argument_word(argument)));
         for (flag, path) in &self.credentials {
             let name = flag.trim_start_matches('-');
-            let pair = format!("{name}:{}", path.display());
-            writeln!(text, "LoadCredential={}", word(&pair)).expect("a String takes any text");
+            writeln!(text, "LoadCredential={name}:{}", value(named(path)?)).expect("a String takes any text");
             words.push(format!("{flag} %d/{name}"));
         }
         writeln!(text, "ExecStart={}", words.join(" ")).expect("a String takes any text");
+        Ok(())
     }
 }
 
-/// One word of a unit's command line (systemd.service(5), "Command lines").
+/// Whether an IPv4 address of the same port is listened on too. An IPv6 socket would take that one's clients.
+pub fn is_beside_ipv4(address: &SocketAddr, all: &[SocketAddr]) -> bool {
+    address.is_ipv6() && all.iter().any(|other| other.is_ipv4() && other.port() == address.port())
+}
+
+/// A path as every setting can hold it: not all of them know quotes, and a line ends where it ends.
+fn named(path: &Path) -> Result<&str, ServeError> {
+    let refused = |what| ServeError::Unit { path: path.to_owned(), what };
+    let text = path.to_str().ok_or_else(|| refused("it is no text"))?;
+    match text {
+        _ if text.chars().any(char::is_control) => Err(refused("it has a control character")),
+        _ if text.contains('\\') || text.ends_with(char::is_whitespace) => {
+            Err(refused("it has a backslash, or a blank at its end"))
+        }
+        _ => Ok(text),
+    }
+}
+
+/// The rest of a line, to its end. Quotes would be part of it; a percent sign begins a specifier.
+fn value(text: &str) -> String {
+    text.replace('%', "%%")
+}
+
+/// One word of a list (systemd.syntax(7), "Quoting").
 fn word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@+".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -65,13 +97,18 @@ fn word(text: &str) -> String {
     for c in text.chars() {
         match c {
             '"' | '\\' => word.extend(['\\', c]),
-            // A percent sign begins a specifier, a dollar sign a variable.
-            '%' | '$' => word.extend([c, c]),
+            '%' => word += "%%",
             '\n' => word += "\\n",
             _ => word.push(c),
         }
     }
     word + "\""
+}
+
+/// One argument of a command (systemd.service(5), "Command lines"), where a dollar sign begins a variable. In the
+/// program's own path it does not.
+fn argument_word(text: &str) -> String {
+    word(text).replace('$', "$$")
 }
 
 /// What the service may do: read files, and talk over the socket that it is given.
@@ -116,11 +153,54 @@ WantedBy=multi-user.target
 mod tests {
     use super::*;
 
+    fn units(name: &str) -> Units {
+        let at = |file: &str| PathBuf::from(format!("/srv/{name}/{file}"));
+        Units {
+            program: at("octobundle"),
+            arguments: vec!["serve".into(), at("x.tar").display().to_string()],
+            credentials: vec![("--key", at("key.pem"))],
+            listen: vec!["0.0.0.0:5000".parse().unwrap(), "[fe80::1%2]:5001".parse().unwrap()],
+            mounts: vec![at("x.tar")],
+        }
+    }
+
     #[test]
     fn no_character_of_a_path_means_anything_to_systemd() {
-        assert_eq!(word("/srv/octoperf.tar"), "/srv/octoperf.tar");
-        assert_eq!(word("a b%c$d\"e\\f\ng"), "\"a b%%c$$d\\\"e\\\\f\\ng\"");
-        assert_eq!(word("a;b"), "\"a;b\"");
-        assert_eq!(word(""), "\"\"");
+        let text = Units { program: "/opt/o $1%2;/octobundle".into(), ..units("a b$c%d\"e;") }.text().unwrap();
+        for line in [
+            r#"RequiresMountsFor="/srv/a b$c%%d\"e;/x.tar""#,
+            r#"LoadCredential=key:/srv/a b$c%%d"e;/key.pem"#,
+            r#"ExecStart="/opt/o $1%%2;/octobundle" serve "/srv/a b$$c%%d\"e;/x.tar" --key %d/key"#,
+            "ListenStream=[fe80::1%%2]:5001",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        let plain = units("plain").text().unwrap();
+        assert!(plain.contains("\nExecStart=/srv/plain/octobundle serve /srv/plain/x.tar --key %d/key\n"), "{plain}");
+        assert_eq!((argument_word("a;\\\n"), argument_word("")), ("\"a;\\\\\\n\"".into(), "\"\"".into()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_unit_cannot_name_is_refused() {
+        use std::os::unix::ffi::OsStrExt as _;
+        for name in ["a\nExecStartPre=x", "a\\", "a\tb", "a\u{7f}", "a'b"] {
+            assert!(matches!(units(name).text(), Err(ServeError::Unit { .. })), "{name:?}");
+        }
+        let binary = PathBuf::from(std::ffi::OsStr::from_bytes(b"/srv/\xff"));
+        for path in [binary, "/srv/key ".into()] {
+            let units = Units { credentials: vec![("--key", path.clone())], ..units("a") };
+            assert!(units.text().is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_ipv6_socket_leaves_ipv4_to_the_one_beside_it() {
+        let with = |listen: &[&str]| {
+            let listen = listen.iter().map(|address| address.parse().unwrap()).collect();
+            Units { listen, ..units("a") }.text().unwrap().contains("BindIPv6Only=ipv6-only")
+        };
+        assert!(with(&["0.0.0.0:5000", "[::]:5000"]));
+        assert!(!with(&["[::]:5000"]) && !with(&["127.0.0.1:5001", "[::]:5000"]));
     }
 }

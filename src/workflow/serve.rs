@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::bundle::{Bundle, BundlePlace};
 use crate::failure::{ErrorClass, Failure};
@@ -15,7 +15,8 @@ use crate::plan::{SourceHost, Target};
 use crate::progress::{Progress, Silent};
 use crate::report::{Form, Verification};
 use crate::serve::{
-    Bundles, Identity, Limits, Loaded, LogTarget, Patience, ServeError, Server, Settings, Stop, own_names,
+    Bundles, Identity, Limits, Loaded, LogTarget, Notice, Notices, Patience, ServeError, Server, Settings, Stop,
+    is_beside_ipv4, is_certifiable, own_names,
 };
 use crate::workflow::report::{ReportRequest, report};
 use crate::workflow::trust::{self, TrustSettings, Use};
@@ -81,6 +82,8 @@ pub enum CertificateChoice {
 pub struct Serving {
     server: Arc<Server>,
     listeners: Vec<TcpListener>,
+    /// What the operator should hear of while it runs.
+    pub notices: mpsc::Receiver<Notice>,
     /// What it is.
     pub report: ServeReport,
 }
@@ -126,6 +129,8 @@ pub struct ServedCertificate {
     pub made: bool,
     /// Why clients refuse it today, if they do.
     pub not_now: Option<NotNow>,
+    /// This machine's own name, where it cannot stand in the certificate that was made here.
+    pub left_out: Option<String>,
 }
 
 /// Why clients refuse a certificate today.
@@ -164,7 +169,8 @@ pub fn serve(request: &mut ServeRequest, progress: &dyn Progress) -> Result<Serv
     });
     let told = told.collect();
     let bases = bundles.bases.iter().map(|(_, bundle)| bundle.path().to_owned()).collect();
-    let server = Server::new(bundles, &target, settings(request, &addresses))?;
+    let (tell, notices) = Notices::new();
+    let server = Server::new(bundles, &target, settings(request, &addresses, tell))?;
     let images = server.catalog().images().iter().map(|image| {
         let name = image.name.to_string();
         let short = name.split_once('/').map_or(name.as_str(), |(_, short)| short);
@@ -179,13 +185,14 @@ pub fn serve(request: &mut ServeRequest, progress: &dyn Progress) -> Result<Serv
         certificate: server.certificate().as_deref().map(|loaded| certificate(loaded, request.trust.now)),
         login: request.htpasswd.is_some(),
     };
-    Ok(Serving { server, listeners, report })
+    Ok(Serving { server, listeners, notices, report })
 }
 
 impl Serving {
-    /// Reads certificates and logins again.
-    pub fn reload(&self) -> Result<(), ServeError> {
-        self.server.reload()
+    /// Reads certificates and logins again; gives the certificate that is used from now on, by this clock.
+    pub fn reload(&self, now: u64) -> Result<Option<ServedCertificate>, ServeError> {
+        self.server.reload()?;
+        Ok(self.server.certificate().as_deref().map(|loaded| certificate(loaded, now)))
     }
 
     /// Asks again who signed the bundles. What the policy does not let pass is not given out until it does; gives the
@@ -248,10 +255,11 @@ fn certificate(loaded: &Loaded, now: u64) -> ServedCertificate {
         _ => None,
     });
     let (fingerprint, trust_file) = (loaded.fingerprint, loaded.trust_file.clone());
-    ServedCertificate { fingerprint, trust_file, made: loaded.made, not_now }
+    let left_out = machine_name().filter(|name| trust_file.is_some() && !is_certifiable(name));
+    ServedCertificate { fingerprint, trust_file, made: loaded.made, not_now, left_out }
 }
 
-fn settings(request: &ServeRequest, addresses: &[SocketAddr]) -> Settings {
+fn settings(request: &ServeRequest, addresses: &[SocketAddr], notices: Notices) -> Settings {
     let names: Vec<String> = request.names.iter().map(|name| name.name().to_owned()).collect();
     let local = addresses.iter().all(|address| address.ip().is_loopback());
     // A page of another site can make a browser ask this machine under that site's name; what listens for the whole
@@ -267,6 +275,7 @@ fn settings(request: &ServeRequest, addresses: &[SocketAddr]) -> Settings {
         log: request.log.clone(),
         drain: DRAIN,
         report: paper,
+        notices,
     }
 }
 
@@ -291,7 +300,9 @@ fn identity(request: &ServeRequest, addresses: &[SocketAddr], names: &[String]) 
             Some(Identity::Files { certificate: certificate.clone(), key: key.clone() })
         }
         CertificateChoice::SelfSigned { folder } => {
-            let all: Vec<String> = names.iter().cloned().chain(machine_name()).collect();
+            // A name that was given must stand in it; this machine's own may be one that cannot.
+            let own = machine_name().filter(|name| is_certifiable(name));
+            let all: Vec<String> = names.iter().cloned().chain(own).collect();
             let names = own_names(addresses.iter().map(SocketAddr::ip), &all);
             Some(Identity::SelfSigned { folder: folder.clone(), names })
         }
@@ -317,9 +328,10 @@ fn limits(wanted: Limits) -> Limits {
 
 fn listen(request: &mut ServeRequest) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = std::mem::take(&mut request.sockets);
-    for address in listen_addresses(&request.listen)? {
+    let addresses = listen_addresses(&request.listen)?;
+    for address in &addresses {
         let failed = |source| ServeError::Listen { address: address.to_string(), source };
-        listeners.push(bind(address).map_err(failed)?);
+        listeners.push(bind(*address, is_beside_ipv4(address, &addresses)).map_err(failed)?);
     }
     if listeners.is_empty() {
         return Err(ServeError::NoSockets.into());
@@ -345,8 +357,11 @@ fn resolve(text: &str) -> io::Result<Vec<SocketAddr>> {
     if found.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(found) }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, is_beside_ipv4: bool) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
+    if is_beside_ipv4 {
+        socket.set_only_v6(true)?;
+    }
     // A server that is started again finds its port though old connections still linger.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
@@ -371,4 +386,20 @@ fn machine_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let host: Host = name.trim().parse().ok()?;
     host.port().is_none().then(|| host.name().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ipv4_and_ipv6_are_listened_on_at_one_port() {
+        let any4 = bind("0.0.0.0:0".parse().unwrap(), false).unwrap();
+        let any6 = SocketAddr::new("::".parse().unwrap(), any4.local_addr().unwrap().port());
+        // A machine without IPv6 has nothing to show here.
+        if TcpListener::bind("[::1]:0").is_ok() {
+            assert_eq!(bind(any6, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            assert_eq!(bind(any6, true).unwrap().local_addr().unwrap(), any6);
+        }
+    }
 }
