@@ -281,6 +281,11 @@ fn what_a_tired_operator_types_is_told_with_the_next_step() {
         (format!("release.tar {free} --htpasswd twice"), Some(INPUT), &["`twice` line 2", "has a line already"]),
         (format!("release.tar {free} --prefix Upper"), Some(USAGE), &["Upper"]),
         (format!("release.tar {free} --access-log gone/log"), None, &["gone/log", "may write"]),
+        (
+            format!("release.tar {free} --access-log ./release.tar"),
+            Some(USAGE),
+            &["release.tar", "--access-log access.log"],
+        ),
         (format!("release.tar release.tar --base gone.tar {free}"), Some(NOT_FOUND), &["gone.tar"]),
         ("release.tar --systemd --access-log log".into(), Some(USAGE), &["journal"]),
     ] {

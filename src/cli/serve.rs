@@ -1,23 +1,23 @@
 //! `octobundle serve`.
 
-use std::fmt::Write as _;
+mod signals;
+mod words;
+
 use std::num::NonZeroUsize;
 use std::path::{Component, Path, PathBuf};
 
 use octobundle::bundle::BundlePlace;
-use octobundle::failure::{ErrorClass, Failure, typed};
+use octobundle::failure::{ErrorClass, Failure};
 use octobundle::oci::Host;
 use octobundle::plan::SourceHost;
-use octobundle::serve::{Limits, LogTarget, Notice, Units, spaced};
-use octobundle::workflow::{self, CertificateChoice, NotNow, ServeReport, ServeRequest, ServedCertificate, Serving};
-use serde::Serialize;
-#[cfg(unix)]
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use octobundle::serve::{Limits, LogTarget, Units, listen_addresses};
+use octobundle::workflow::{self, CertificateChoice, ServeRequest, Serving};
 
 use crate::cli::Context;
 use crate::cli::bundle_args::BaseArgs;
 use crate::cli::exit::Outcome;
-use crate::cli::reach::day;
+use crate::cli::serve::signals::{Asked, Signals};
+use crate::cli::serve::words::{json, refused_today, tell, text, warnings};
 use crate::cli::trust_args::{TrustArgs, now};
 
 /// This machine only, at the port that registries have.
@@ -103,43 +103,6 @@ fn default_connections() -> NonZeroUsize {
 
 fn default_per_client() -> NonZeroUsize {
     NonZeroUsize::new(Limits::default().per_client).expect("the default lets somebody in")
-}
-
-#[derive(Serialize)]
-struct Report {
-    bundles: Vec<BundleReport>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    bases: Vec<String>,
-    urls: Vec<String>,
-    host: String,
-    login: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate: Option<CertificateReport>,
-    images: Vec<ImageReport>,
-}
-
-#[derive(Serialize)]
-struct BundleReport {
-    path: String,
-    release: String,
-    images: usize,
-}
-
-#[derive(Serialize)]
-struct CertificateReport {
-    sha256: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trust_file: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    begins: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ImageReport {
-    name: String,
-    digest: String,
 }
 
 impl Args {
@@ -259,7 +222,7 @@ impl Args {
         let program = std::env::current_exe()
             .map_err(|error| Failure::new(ErrorClass::Other, format!("failed to find this program's file: {error}")))?;
         let listen = if self.listen.is_empty() { vec![DEFAULT_LISTEN.to_owned()] } else { self.listen.clone() };
-        let listen = workflow::listen_addresses(&listen)?;
+        let listen = listen_addresses(&listen)?;
         Ok(Units { program, arguments, credentials, listen, mounts: [bundles, bases, folders].concat() })
     }
 
@@ -347,158 +310,4 @@ fn passed_sockets() -> Result<Vec<std::net::TcpListener>, Failure> {
         sockets.extend(socket);
     }
     Ok(sockets)
-}
-
-enum Asked {
-    Reload,
-    Stop(u8),
-}
-
-#[cfg(unix)]
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        let deaf = |error| super::deaf(&error);
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
-            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
-            hangup: signal(SignalKind::hangup()).map_err(deaf)?,
-        })
-    }
-
-    async fn next(&mut self) -> Asked {
-        tokio::select! {
-            _ = self.interrupt.recv() => Asked::Stop(130),
-            _ = self.terminate.recv() => Asked::Stop(143),
-            _ = self.hangup.recv() => Asked::Reload,
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn listen() -> Result<Self, Failure> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) -> Asked {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Asked::Stop(130),
-            Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-fn json(report: &ServeReport) -> Report {
-    Report {
-        bundles: report
-            .bundles
-            .iter()
-            .map(|bundle| BundleReport {
-                path: bundle.path.display().to_string(),
-                release: bundle.release.clone(),
-                images: bundle.images,
-            })
-            .collect(),
-        bases: report.bases.iter().map(|path| path.display().to_string()).collect(),
-        urls: report.addresses.iter().map(|address| format!("{}://{address}/", report.scheme())).collect(),
-        host: report.host.clone(),
-        login: report.login,
-        certificate: report.certificate.as_ref().map(|certificate| CertificateReport {
-            sha256: certificate.fingerprint.hex(),
-            trust_file: certificate.trust_file.as_ref().map(|path| path.display().to_string()),
-            begins: match certificate.not_now {
-                Some(NotNow::Begins(at)) => Some(day(at)),
-                _ => None,
-            },
-            ended: match certificate.not_now {
-                Some(NotNow::Ended(at)) => Some(day(at)),
-                _ => None,
-            },
-        }),
-        images: report
-            .images
-            .iter()
-            .map(|(name, digest)| ImageReport { name: format!("{}/{name}", report.host), digest: digest.to_string() })
-            .collect(),
-    }
-}
-
-fn text(report: &ServeReport) -> String {
-    let mut text = String::new();
-    let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
-    for bundle in &report.bundles {
-        line(format!("serving {} images of {} from {}", bundle.images, bundle.release, bundle.path.display()));
-    }
-    for base in &report.bases {
-        line(format!("with what is left out from {}", base.display()));
-    }
-    for (name, _) in &report.images {
-        line(format!("  {}/{name}", report.host));
-    }
-    if let Some(certificate) = &report.certificate {
-        line(format!("certificate: SHA-256 {}", spaced(&certificate.fingerprint)));
-        if let Some(file) = &certificate.trust_file {
-            let kept = if certificate.made { "made now and kept" } else { "kept" };
-            line(format!("  {kept} in {}; engines trust it as", file.display()));
-            line(format!("  /etc/docker/certs.d/{0}/ca.crt or /etc/containers/certs.d/{0}/ca.crt", report.host));
-        }
-    }
-    line(format!("login: {}", if report.login { "asked for" } else { "none, whoever can connect may read" }));
-    for address in &report.addresses {
-        line(format!("listening on {}://{address}/", report.scheme()));
-    }
-    text
-}
-
-/// What an operator should know who opens a server to a network.
-fn warnings(report: &ServeReport) -> String {
-    let mut text = refused_today(report.certificate.as_ref());
-    if let Some(name) = report.certificate.as_ref().and_then(|certificate| certificate.left_out.as_ref()) {
-        writeln!(
-            text,
-            "this machine's name, `{name}`, cannot stand in a certificate: say by `--name` how clients call it"
-        )
-        .expect("a String takes any text");
-    }
-    if report.is_local() {
-        return text;
-    }
-    text += "other machines can connect";
-    text += if report.certificate.is_some() { ", over TLS" } else { ", unencrypted (see `--self-signed`, `--cert`)" };
-    text += if report.login { ", with a login\n" } else { ", without a login (see `--htpasswd`)\n" };
-    text
-}
-
-fn refused_today(certificate: Option<&ServedCertificate>) -> String {
-    match certificate.and_then(|certificate| certificate.not_now) {
-        Some(NotNow::Ended(at)) => format!("the certificate ended on {}: clients refuse it\n", day(at)),
-        Some(NotNow::Begins(at)) => {
-            format!("the certificate holds from {} only, by this machine's clock: clients refuse it\n", day(at))
-        }
-        None => String::new(),
-    }
-}
-
-fn tell(notice: Notice, context: &Context) {
-    match notice {
-        Notice::Away(failure) => {
-            context.output.problem(&failure.within("a bundle is away: it is served again when it is back"));
-        }
-        Notice::Back(path) => context.output.note(&format!("`{}` is back and served again\n", path.display())),
-        Notice::Damaged { path, digest } => {
-            let text = format!("`{}` is damaged: {digest} has other bytes", path.display());
-            let help = format!("`octobundle verify {}` tells all that is wrong", typed(&path));
-            context.output.problem(&Failure::new(ErrorClass::Integrity, text).with_help(help));
-        }
-    }
 }

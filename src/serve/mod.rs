@@ -14,6 +14,7 @@ pub mod catalog;
 mod connection;
 mod door;
 mod error;
+mod file_identity;
 mod head;
 mod limits;
 mod metrics;
@@ -28,6 +29,7 @@ mod reply;
 mod route;
 mod sending;
 mod server;
+mod sockets;
 mod source;
 mod tls;
 mod unit;
@@ -42,8 +44,9 @@ pub use limits::Limits;
 pub use notices::{Notice, Notices};
 pub use sending::Patience;
 pub use server::{Bundles, Server, Settings, Stop};
+pub use sockets::{listen_addresses, open_sockets};
 pub use tls::{Identity, Loaded, is_certifiable, own_names, spaced};
-pub use unit::{Units, is_beside_ipv4};
+pub use unit::Units;
 
 /// Takes a lock.
 ///

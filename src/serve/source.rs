@@ -5,11 +5,11 @@
 //! its last piece back until the verdict is there and the files are still unchanged.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
@@ -18,6 +18,7 @@ use crate::bundle::{Bundle, BundleBytes, BundleError, BundlePlace};
 use crate::content::FilePart;
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Digest, Hasher};
+use crate::serve::file_identity::FileIdentity;
 use crate::serve::lock;
 use crate::serve::notices::{Notice, Notices};
 
@@ -27,11 +28,6 @@ const SMALL: u64 = 16 * 1024 * 1024;
 const CHUNK: usize = 1024 * 1024;
 /// How long a bundle that is away is not looked for again, as long as nothing changes at its place.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How far apart two changes of a file may be and still carry one time: FAT counts by two seconds, kernels by their
-/// clock's tick.
-const COARSE_TICK: Duration = Duration::from_secs(2);
-const FINE_TICK: Duration = Duration::from_millis(20);
-
 /// What is known about a blob's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -83,53 +79,19 @@ enum State {
     /// Until its files change, or [`LOOK_AGAIN`] has passed, it is not looked for again: many clients ask.
     Away {
         paths: Vec<PathBuf>,
-        refused: Option<(Vec<Option<Identity>>, Instant)>,
+        refused: Option<(Vec<Option<FileIdentity>>, Instant)>,
     },
 }
 
 /// A bundle's files as they were when they were opened.
 pub(crate) struct Opened {
     bundle: Bundle,
-    files: Vec<(PathBuf, Arc<File>, Identity)>,
+    files: Vec<(PathBuf, Arc<File>, FileIdentity)>,
     judges: Judges,
     notices: Notices,
     /// Whether what is open cannot be read any more, though what stands under the same names now can.
     dead: AtomicBool,
     verdicts: Mutex<HashMap<Digest, watch::Receiver<Option<Verdict>>>>,
-}
-
-/// What tells a file from another, and from itself after a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    length: u64,
-    modified: Option<SystemTime>,
-    changed: (i64, i64),
-}
-
-impl Identity {
-    fn of(metadata: &Metadata) -> Self {
-        #[cfg(unix)]
-        let (device, inode, changed) = {
-            use std::os::unix::fs::MetadataExt as _;
-            (metadata.dev(), metadata.ino(), (metadata.ctime(), metadata.ctime_nsec()))
-        };
-        #[cfg(not(unix))]
-        let (device, inode, changed) = (0, 0, (0, 0));
-        Self { device, inode, length: metadata.len(), modified: metadata.modified().ok(), changed }
-    }
-
-    /// How long to wait until another change would give the file another time.
-    fn unsettled(&self) -> Duration {
-        let (seconds, nanos) = self.changed;
-        let tick = if nanos == 0 { COARSE_TICK } else { FINE_TICK };
-        let (Ok(seconds), Ok(nanos)) = (u64::try_from(seconds), u32::try_from(nanos)) else { return Duration::ZERO };
-        let changed = SystemTime::UNIX_EPOCH + Duration::new(seconds, nanos);
-        // A time to come is no time that a change now would give.
-        let age = SystemTime::now().duration_since(changed).unwrap_or(tick);
-        tick.saturating_sub(age)
-    }
 }
 
 impl Source {
@@ -173,8 +135,8 @@ impl Source {
             *state = State::Away { paths, refused: None };
         }
         let State::Away { paths, refused } = &mut *state else { unreachable!("an open bundle was looked at above") };
-        let seen: Vec<Option<Identity>> =
-            paths.iter().map(|path| std::fs::metadata(path).ok().map(|metadata| Identity::of(&metadata))).collect();
+        let seen: Vec<Option<FileIdentity>> =
+            paths.iter().map(|path| std::fs::metadata(path).ok().map(|metadata| FileIdentity::of(&metadata))).collect();
         if refused.as_ref().is_some_and(|(before, at)| *before == seen && at.elapsed() < LOOK_AGAIN) {
             return Err(Trouble::Away);
         }
@@ -212,7 +174,7 @@ impl Opened {
         let parts = bundle.bytes().parts(0..bundle.bytes().length())?;
         let identified = parts.into_iter().map(|FilePart { path, file, .. }| {
             let metadata = file.metadata().map_err(BundleError::io("look at", &path))?;
-            Ok((path, file, Identity::of(&metadata)))
+            Ok((path, file, FileIdentity::of(&metadata)))
         });
         let files = identified.collect::<Result<_, BundleError>>()?;
         Ok(Self { bundle, files, judges, notices, dead: AtomicBool::new(false), verdicts: Mutex::default() })
@@ -285,16 +247,16 @@ impl Opened {
 
     /// Whether its files can be read and still stand under their names, unchanged.
     fn is_in_place(&self) -> bool {
-        let same = |(path, _, identity): &(PathBuf, Arc<File>, Identity)| {
-            std::fs::metadata(path).is_ok_and(|metadata| Identity::of(&metadata) == *identity)
+        let same = |(path, _, identity): &(PathBuf, Arc<File>, FileIdentity)| {
+            std::fs::metadata(path).is_ok_and(|metadata| FileIdentity::of(&metadata) == *identity)
         };
         !self.dead.load(Ordering::SeqCst) && self.files.iter().all(same)
     }
 
     /// Whether the files that are open are still what they were. What was read before this says yes is what was hashed.
     pub(crate) fn is_unchanged(&self) -> bool {
-        let same = |(_, file, identity): &(PathBuf, Arc<File>, Identity)| {
-            file.metadata().is_ok_and(|metadata| Identity::of(&metadata) == *identity)
+        let same = |(_, file, identity): &(PathBuf, Arc<File>, FileIdentity)| {
+            file.metadata().is_ok_and(|metadata| FileIdentity::of(&metadata) == *identity)
         };
         self.files.iter().all(same)
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::serve::error::ServeError;
+use crate::serve::sockets::is_beside_ipv4;
 
 /// What the units start.
 #[derive(Debug, Clone)]
@@ -62,11 +63,6 @@ impl Units {
         writeln!(text, "ExecStart={}", words.join(" ")).expect("a String takes any text");
         Ok(())
     }
-}
-
-/// Whether an IPv4 address of the same port is listened on too. An IPv6 socket would take that one's clients.
-pub fn is_beside_ipv4(address: &SocketAddr, all: &[SocketAddr]) -> bool {
-    address.is_ipv6() && all.iter().any(|other| other.is_ipv4() && other.port() == address.port())
 }
 
 /// A path as every setting can hold it: not all of them know quotes, and a line ends where it ends.

@@ -46,8 +46,7 @@ pub use report::{ReportRequest, ShownFile, report};
 pub use resolve::{resolve, resolve_locked};
 pub use scan::{ScanRequest, scan, scan_verdict};
 pub use serve::{
-    CertificateChoice, NotNow, ServeReport, ServeRequest, ServedBundle, ServedCertificate, Serving, listen_addresses,
-    serve,
+    CertificateChoice, NotNow, ServeReport, ServeRequest, ServedBundle, ServedCertificate, Serving, serve,
 };
 pub use sign::{SignReport, SignRequest, sign};
 pub use trust::{Trust, TrustSettings, Use};

@@ -1,7 +1,6 @@
 //! `serve`: bundles offered as a read-only registry.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +15,11 @@ use crate::progress::{Progress, Silent};
 use crate::report::{Form, Verification};
 use crate::serve::{
     Bundles, Identity, Limits, Loaded, LogTarget, Notice, Notices, Patience, ServeError, Server, Settings, Stop,
-    is_beside_ipv4, is_certifiable, own_names,
+    is_certifiable, listen_addresses, open_sockets, own_names,
 };
 use crate::workflow::report::{ReportRequest, report};
 use crate::workflow::trust::{self, TrustSettings, Use};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
 /// Files that are open beside connections: bundles, the log, the runtime's own.
 const OTHER_FILES: u64 = 64;
 /// How long answers under way may take when the server is told to stop.
@@ -157,6 +154,7 @@ pub fn serve(request: &mut ServeRequest, progress: &dyn Progress) -> Result<Serv
             .map(|place| Ok((place.clone(), Bundle::open(place)?)))
             .collect::<Result<_, Failure>>()?,
     };
+    check_log(&request.log, &bundles)?;
     let listeners = listen(request)?;
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let host = shown_host(&request.names, &addresses);
@@ -328,46 +326,26 @@ fn limits(wanted: Limits) -> Limits {
 
 fn listen(request: &mut ServeRequest) -> Result<Vec<TcpListener>, Failure> {
     let mut listeners = std::mem::take(&mut request.sockets);
-    let addresses = listen_addresses(&request.listen)?;
-    for address in &addresses {
-        let failed = |source| ServeError::Listen { address: address.to_string(), source };
-        listeners.push(bind(*address, is_beside_ipv4(address, &addresses)).map_err(failed)?);
-    }
+    listeners.extend(open_sockets(&listen_addresses(&request.listen)?)?);
     if listeners.is_empty() {
         return Err(ServeError::NoSockets.into());
     }
     Ok(listeners)
 }
 
-/// The addresses that texts like `0.0.0.0:5000` name.
-pub fn listen_addresses(texts: &[String]) -> Result<Vec<SocketAddr>, ServeError> {
-    let mut found = Vec::new();
-    for text in texts {
-        found.extend(resolve(text).map_err(|source| ServeError::Listen { address: text.clone(), source })?);
+/// Refuses a log that would be written into what is served.
+fn check_log(log: &LogTarget, bundles: &Bundles) -> Result<(), Failure> {
+    let LogTarget::File(log) = log else { return Ok(()) };
+    // What is not there yet is nothing that is served.
+    let Ok(log) = log.canonicalize() else { return Ok(()) };
+    for (_, bundle) in bundles.offered.iter().chain(&bundles.bases) {
+        let files = bundle.bytes().parts(0..bundle.bytes().length())?;
+        if files.iter().any(|part| part.path.canonicalize().is_ok_and(|path| path == log)) {
+            let text = format!("`{}` is served, and no file for the access log", log.display());
+            return Err(Failure::new(ErrorClass::Usage, text).with_help("name another file: `--access-log access.log`"));
+        }
     }
-    Ok(found)
-}
-
-/// `ADDRESS:PORT`, `NAME:PORT`, or a port alone, which is one of this machine only.
-fn resolve(text: &str) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(port) = text.parse::<u16>() {
-        return Ok(vec![SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)]);
-    }
-    let found: Vec<SocketAddr> = text.to_socket_addrs()?.collect();
-    if found.is_empty() { Err(io::ErrorKind::AddrNotAvailable.into()) } else { Ok(found) }
-}
-
-fn bind(address: SocketAddr, is_beside_ipv4: bool) -> io::Result<TcpListener> {
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    if is_beside_ipv4 {
-        socket.set_only_v6(true)?;
-    }
-    // A server that is started again finds its port though old connections still linger.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(())
 }
 
 /// What stands before an image's name: the name that was given, or the address, with the port.
@@ -386,20 +364,4 @@ fn machine_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     let host: Host = name.trim().parse().ok()?;
     host.port().is_none().then(|| host.name().to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ipv4_and_ipv6_are_listened_on_at_one_port() {
-        let any4 = bind("0.0.0.0:0".parse().unwrap(), false).unwrap();
-        let any6 = SocketAddr::new("::".parse().unwrap(), any4.local_addr().unwrap().port());
-        // A machine without IPv6 has nothing to show here.
-        if TcpListener::bind("[::1]:0").is_ok() {
-            assert_eq!(bind(any6, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-            assert_eq!(bind(any6, true).unwrap().local_addr().unwrap(), any6);
-        }
-    }
 }
