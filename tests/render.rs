@@ -272,6 +272,23 @@ fn the_start_script_finds_the_env_file_from_wherever_it_is_called() {
     assert_eq!(start(), "PUT=there\n");
 }
 
+#[test]
+fn files_that_were_written_on_windows_are_taken() {
+    let rendering = Rendering::agent();
+    let site = &rendering.0.site;
+    site.write("token", format!("\u{feff}{TOKEN}\r\n"));
+    site.write("command", format!("\u{feff}{}", shown(rendering.0.name(0)).replace('\n', "\r\n")));
+    rendering.run().run().assert_ok();
+    assert!(rendering.env_file().starts_with(&format!("AGENT_TOKEN={TOKEN}\n")), "no mark and no second line end");
+    let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--replace", "--from-command"]);
+    run.arg("command").run().assert_ok();
+    // PowerShell 5 writes UTF-16 where somebody redirects into a file.
+    let wide: Vec<u8> = TOKEN.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    site.write("token", [&b"\xff\xfe"[..], &wide].concat());
+    let refused = rendering.run().arg("--replace").run().assert_code(INPUT);
+    assert!(refused.stderr.contains("save it as UTF-8"), "{}", refused.stderr);
+}
+
 const SHOWN: &str = "sudo docker run -d --restart=unless-stopped --name agent-1 \\
   -v /var/run/docker.sock:/var/run/docker.sock \\
   -e AGENT_TOKEN='s3cret-token-of-the-agent' -e SERVER_URL='https://octoperf.corp' -e EXTRA=\"a 'b'\" --memory 2g \\

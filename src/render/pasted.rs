@@ -117,7 +117,8 @@ fn words(text: &str) -> Result<Vec<String>, RenderError> {
         return Err(RenderError::TooLong { what: "pasted command", limit: MAX_COMMAND });
     }
     let text = text.replace("\r\n", "\n");
-    let text = without_prompt(text.trim());
+    // Editors on Windows begin a file with this mark.
+    let text = without_prompt(text.trim_start_matches('\u{feff}').trim());
     shlex::split(&one_line(text)?).ok_or_else(|| refuse("a quote is not closed, or it ends in a backslash"))
 }
 
@@ -168,10 +169,10 @@ fn one_line(text: &str) -> Result<String, RenderError> {
                     help: "write the command in one line, or end each of its lines but the last in a `\\`",
                 });
             }
-            ('\u{2018}'..='\u{201f}', Quote::None) => {
+            ('\u{2018}'..='\u{201f}' | '\u{2010}'..='\u{2015}' | '\u{a0}', Quote::None) => {
                 return Err(RenderError::Pasted {
-                    reason: "it has typographic quotes, which a shell takes for letters",
-                    help: "copy the command from OctoPerf's page itself, or replace them by `'`",
+                    reason: "it has typographic quotes, dashes or blanks, which a shell takes for letters",
+                    help: "copy the command from OctoPerf's page itself, or replace them by `'`, `-` and a blank",
                 });
             }
             (_, quote) => quote,
@@ -349,7 +350,12 @@ impl Reader {
             "HTTP_PROXY" => self.given.add(Setting::AgentHttpProxy, value),
             "HTTPS_PROXY" => self.given.add(Setting::AgentHttpsProxy, value),
             "NO_PROXY" => self.given.add(Setting::AgentNoProxy, value),
-            _ => self.given.add(Setting::Env, text),
+            // Of one that is set twice engines take the last.
+            _ => {
+                let mut last = Given::default();
+                last.add(Setting::Env, text);
+                self.given = std::mem::take(&mut self.given).overlaid_by(last);
+            }
         }
     }
 
@@ -430,7 +436,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_kept_and_mentioned_without_its_value() {
         let pasted = parsed(
-            "docker run -it --rm -p 80:80 --memory 2g --ulimit=nofile=1:2 -e EXTRA='a b' -e JAVA_OPTS=\"-Xmx1g -Da=b\" -e HTTP_PROXY=http://u:pw@p -e LONELY --new-thing s3cret --privileged -v named:/x img:1",
+            "docker run -it --rm -p 80:80 --memory 2g --ulimit=nofile=1:2 -e EXTRA=1 -e EXTRA='a b' -e JAVA_OPTS=\"-Xmx1g -Da=b\" -e HTTP_PROXY=http://u:pw@p -e LONELY --new-thing s3cret --privileged -v named:/x img:1",
         );
         assert_eq!(
             pasted.given.texts(Setting::RunOption),
@@ -507,6 +513,8 @@ mod tests {
             ("docker run -d ^\r\n -e A=1 img:1", "end each of its lines"),
             ("docker run -e A=\u{2018}s3cret\u{2019} img:1", "replace them"),
             ("docker run -e \u{201c}A=s3cret\u{201d} img:1", "replace them"),
+            ("docker run \u{2014}e A=s3cret img:1", "replace them"),
+            ("docker run -e A=s3cret\u{a0}img:1", "replace them"),
         ] {
             let Err(error) = Pasted::parse(text) else { panic!("{text} was taken") };
             assert!(crate::failure::Explain::help(&error).unwrap().contains(said), "{text}: {error}");

@@ -187,10 +187,14 @@ impl SettingFlags {
     }
 }
 
-/// The text of a file that an answer names.
+/// The text of a file that an answer names, without the mark that editors on Windows put at its beginning.
 pub(crate) fn answer_file(path: &Path) -> Result<String, Failure> {
     let bytes = read_limited(path, MAX_ANSWER_FILE)?;
-    String::from_utf8(bytes).map_err(|_| Failure::new(ErrorClass::Input, format!("`{}` is no text", path.display())))
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::new(ErrorClass::Input, format!("`{}` is no text in UTF-8", path.display()))
+            .with_help("save it as UTF-8; PowerShell's `>` writes UTF-16")
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// A command line is text, so the path in it must be too.

@@ -52,7 +52,13 @@ pub(in crate::render) fn render(answers: &Answers, images: &PrivateImages) -> Re
     if !variables.is_empty() {
         files.push(variables_file(BACKEND, &variables)?);
     }
-    Ok(Rendered { files, arguments: None, agent: None, images: stack.references(answers.pin), notes: notes(&stack) })
+    Ok(Rendered {
+        files,
+        arguments: None,
+        agent: None,
+        images: stack.references(answers.pin),
+        notes: notes(&stack, answers),
+    })
 }
 
 /// The images of the stack, found.
@@ -92,8 +98,7 @@ impl<'a> Stack<'a> {
         let image = |image: &PrivateImage| {
             Value::from_pairs([("image", image.reference(answers.pin)), ("digest", image.digest.to_string())])
         };
-        let server = answers.server_url.as_ref().expect("the table of targets has seen to it").as_str();
-        let server = Url::parse(server).expect("it was parsed before");
+        let server = address(answers);
         let data_path = answers.data_path.as_ref().expect("the table of targets has seen to it");
         let parts = self.parts.iter().map(|(service, path, port, part)| {
             Value::from_pairs(BTreeMap::from([
@@ -115,7 +120,7 @@ impl<'a> Stack<'a> {
             ("data_volume", text(&format!("octoperf-data:{data_path}"))),
             ("volumes", answers.volumes.iter().map(Volume::as_str).collect()),
             ("named_volumes", named(&answers.volumes)),
-            ("published", text(&format!("{}:8080", answers.published_port.unwrap_or(80)))),
+            ("published", text(&format!("{}:8080", published(answers)))),
             ("backend_port", answers.ports.get(BACKEND).copied().unwrap_or(BACKEND_PORT).into()),
         ]
     }
@@ -130,6 +135,17 @@ impl<'a> Stack<'a> {
     }
 }
 
+/// The server's address, as agents reach it.
+fn address(answers: &Answers) -> Url {
+    let server = answers.server_url.as_ref().expect("the table of targets has seen to it").as_str();
+    Url::parse(server).expect("it was parsed before")
+}
+
+/// The port of the host by which everything is reached.
+fn published(answers: &Answers) -> u16 {
+    answers.published_port.unwrap_or(80)
+}
+
 fn last_part(image: &PrivateImage) -> &str {
     image.source.repository().name.as_str().rsplit('/').next().unwrap_or_default()
 }
@@ -139,13 +155,28 @@ fn major(image: &PrivateImage) -> Option<u32> {
     image.source.tag()?.as_str().split('.').next()?.parse().ok()
 }
 
-fn notes(stack: &Stack<'_>) -> Vec<String> {
+/// What has to stand between the address that agents are told and the port that is published.
+fn note_of_address(answers: &Answers) -> Option<String> {
+    let (address, port) = (address(answers), published(answers));
+    if address.scheme() == "https" {
+        return Some(format!(
+            "The stack speaks plain http at port {port}: what has the certificate for `{address}` and passes on to it is yours to set up."
+        ));
+    }
+    let asked = address.port_or_known_default().filter(|&asked| asked != port)?;
+    Some(format!(
+        "Agents come to port {asked} of `{address}`, and the stack is published at port {port}: add `--published-port {asked}`, or pass it on."
+    ))
+}
+
+fn notes(stack: &Stack<'_>, answers: &Answers) -> Vec<String> {
     let mut notes = vec![
         "Run `sudo make install` once, then `make`. `make stop` stops, `make clean` takes the containers away and keeps the data.".to_owned(),
         "The server tells agents the address of `--server-url`. Where it has a port of its own, give the server's variable for it with `-e`: `server.port` in old versions, `server.public.port` in the charts.".to_owned(),
         "The vendor's archive keeps the licence at `license/license.l4j` and settings at `config/application.yml`: mount them with `--volume`, where the server's documentation says.".to_owned(),
         "Majors are upgraded one at a time, after a backup of both volumes; there is no way back.".to_owned(),
     ];
+    notes.extend(note_of_address(answers));
     if major(stack.elasticsearch) >= Some(SECURE_ELASTICSEARCH) {
         notes.push("Elasticsearch runs without login: nothing but this stack must reach its network.".into());
     }

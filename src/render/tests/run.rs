@@ -60,6 +60,23 @@ fn who_has_to_log_in_or_to_switch_something_on_is_told_how() {
 }
 
 #[test]
+fn what_stands_between_the_servers_address_and_its_port_is_told() {
+    let notes = |more: &[(Setting, &str)]| {
+        let mut given = super::all::answers_for(RenderTarget::InfraCompose, false);
+        more.iter().for_each(|(setting, text)| given.add(*setting, *text));
+        let images = images(&super::all::everything());
+        RenderTarget::InfraCompose.render(&Answers::new(&given).unwrap(), &images).unwrap().notes.join("\n")
+    };
+    assert!(notes(&[]).contains("plain http at port 80: what has the certificate for `https://octoperf.corp/`"));
+    let address = (Setting::ServerUrl, "http://octoperf.corp:8080");
+    let told = notes(&[address]);
+    assert!(told.contains("port 8080 of") && told.contains("add `--published-port 8080`"), "{told}");
+    for sound in [&[address, (Setting::PublishedPort, "8080")][..], &[(Setting::ServerUrl, "http://octoperf.corp")]] {
+        assert!(!notes(sound).contains("published"), "{sound:?}");
+    }
+}
+
+#[test]
 fn java_options_become_one_variable() {
     let lines = |more: &[(Setting, &str)]| -> Vec<String> {
         let rendered = render(RenderTarget::Docker, &given_with(more)).unwrap();
