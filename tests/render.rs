@@ -218,6 +218,30 @@ fn files_are_written_with_the_modes_that_their_content_needs() {
 }
 
 #[test]
+fn a_script_is_for_its_owner_alone_as_soon_as_something_in_it_may_be_secret() {
+    let rendering = Rendering::agent();
+    let site = &rendering.0.site;
+    let password = ["--registry-user=u", "--registry-password-file=token"];
+    for (out, more, expected) in [
+        ("none", &[][..], 0o755),
+        ("variable", &["--env=EXTRA=1"], 0o700),
+        ("heap", &["--heap=1g"], 0o700),
+        ("password", &password, 0o700),
+        ("token", &["--token-file=token"], 0o700),
+    ] {
+        let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--as", "script"]);
+        let about = ["--name", "agent-1", "--server-url", "https://octoperf.corp", "--out", out];
+        run.args(about).args(more).run().assert_ok();
+        let found = fs::metadata(site.path(out).join("install-agent.sh")).expect("it was written").permissions().mode();
+        assert_eq!(found & 0o777, expected, "{out}");
+        // What nobody else may read is not printed either.
+        let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--as", "script"]);
+        let printed = run.args(&about[..4]).args(more).run();
+        assert_eq!(printed.code == Some(0), expected == 0o755, "{out}: {}", printed.stderr);
+    }
+}
+
+#[test]
 fn the_umask_neither_opens_nor_closes_what_is_rendered() {
     let rendering = Rendering::agent();
     let site = &rendering.0.site;
@@ -282,6 +306,8 @@ fn files_that_were_written_on_windows_are_taken() {
     assert!(rendering.env_file().starts_with(&format!("AGENT_TOKEN={TOKEN}\n")), "no mark and no second line end");
     let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--replace", "--from-command"]);
     run.arg("command").run().assert_ok();
+    let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--replace", "--from-command"]);
+    run.arg("-").input(site.read("command")).run().assert_ok();
     // PowerShell 5 writes UTF-16 where somebody redirects into a file.
     let wide: Vec<u8> = TOKEN.encode_utf16().flat_map(u16::to_le_bytes).collect();
     site.write("token", [&b"\xff\xfe"[..], &wide].concat());
@@ -380,6 +406,8 @@ fn a_site_file_answers_and_is_checked_by_itself() {
         ("  - A=1", "  - A: 1", "berlin.yaml:9:5", "`env: VALUE`, or below it one `- VALUE` a line"),
         ("  - A=1", "  - B=1", "berlin.yaml:10:5", "leave out one of the two"),
         ("  - A=1", "  - AGENT_TOKEN=s3cret", "berlin.yaml:9:5", "--token-file FILE"),
+        ("  - A=1", "  - SERVER_URL=s3cret", "berlin.yaml:9:5", "--server-url URL"),
+        ("env:\n  - A=1", "agent-no-proxy: x\nenv:\n  - NO_PROXY=s3cret", "berlin.yaml:10:5", "--agent-no-proxy HOSTS"),
         ("name: agent-1", "name: [a-1, a-2]", "berlin.yaml:4:7", "name: VALUE"),
         ("name: agent-1", "name: []", "berlin.yaml:4:7", "name: VALUE"),
         ("name: agent-1", "name:", "berlin.yaml:4:", "name: VALUE"),

@@ -678,11 +678,14 @@ fn kubernetes_manifests_follow_the_schemas() {
             assert_eq!(secret["stringData"]["HARD"], HARD);
         }
     }
-    let mut wrong = given(RenderTarget::Kubernetes, |_| false);
-    wrong.add(Setting::Name, "Agent_1");
-    let answers = Answers::new(&wrong).expect("it is a container's name");
-    let images = PrivateImages::new(&release(), &target("reg.corp", SourceHost::Drop)).expect("names are distinct");
-    assert!(RenderTarget::Kubernetes.render(&answers, &images).is_err());
+    // Names of labels are narrower than those of containers.
+    for name in ["Agent_1", "agent.1"] {
+        let mut wrong = given(RenderTarget::Kubernetes, |_| false);
+        wrong.add(Setting::Name, name);
+        let answers = Answers::new(&wrong).expect("it is a container's name");
+        let images = PrivateImages::new(&release(), &target("reg.corp", SourceHost::Drop)).expect("names are distinct");
+        assert!(RenderTarget::Kubernetes.render(&answers, &images).is_err(), "{name}");
+    }
 }
 
 /// The values of a chart with ours on top, as helm merges them.

@@ -103,8 +103,24 @@ fn sec_54_what_would_end_a_line_is_refused_or_escaped() {
         let written = quoting.quoted("a\nb\u{85}\u{2028}").unwrap();
         assert_eq!(written.lines().count(), 1, "{quoting:?}: {written}");
     }
+    // YAML 1.1 ends lines at these too.
+    for quoting in [Quoting::Yaml, Quoting::Compose, Quoting::KubernetesEnv] {
+        let written = quoting.quoted("a\u{85}b\u{2028}c\u{2029}d\u{feff}").unwrap();
+        assert!(written.is_ascii(), "{quoting:?}: {written}");
+    }
     assert!(Quoting::Quadlet.quoted("a%h").is_err() && Quoting::SystemdText.quoted("a\\").is_err());
     assert_eq!(Quoting::SystemdText.quoted("100%").unwrap(), "100%%");
+}
+
+#[test]
+fn what_looks_like_an_option_is_quoted_like_everything_else() {
+    for text in ["-Da=$HOME", "--label=a b", "-x`id`", "--a=~/x", "-e*", "--a=b;id", "-a\\", "--env=A=(b)"] {
+        let written = Quoting::Sh.quoted(text).unwrap();
+        assert_ne!(written, text, "a shell reads more into it");
+        assert_eq!(shlex::split(&written), Some(vec![text.to_owned()]));
+    }
+    assert_eq!(Quoting::Sh.quoted("--restart=unless-stopped").unwrap(), "--restart=unless-stopped");
+    assert_eq!(Quoting::Ruby.quoted(r"a\'b\").unwrap(), r"'a\\\'b\\'");
 }
 
 #[test]

@@ -99,6 +99,8 @@ fn java_options_become_one_variable() {
         (Setting::RegistryPasswordFile, "pa$$\n"),
         (Setting::RegistryHostProperty, "registry.host"),
     ];
+    let same = format!("JAVA_OPTS=-Da=b {debug}");
+    assert_eq!(lines(&[(Setting::Env, &same), (Setting::Debug, "true")]), [same.as_str()], "it is asked for once");
     let login = "-Dregistry.user=corp -Dregistry.password=pa$$ -Dregistry.host=reg.corp:5000";
     assert_eq!(lines(&all), [format!("JAVA_OPTS=-Dc=d -Xmx1g {debug} {login}")]);
 }
