@@ -63,7 +63,7 @@ impl Host {
         // What the agent would be told is what the question goes through.
         site.program("bin/curl", "#!/bin/sh\nenv | grep -i _proxy= | sort > \"$HOME/proxies\"\n");
         // Nobody waits for anything here.
-        site.program("bin/sleep", "#!/bin/sh\n");
+        site.program("bin/sleep", "#!/bin/sh\necho >> \"$HOME/slept\"\n");
         Self(release)
     }
 
@@ -123,14 +123,23 @@ fn an_agent_that_does_not_stay_up_is_told_with_what_it_said() {
     let host = Host::new();
     host.render(&["--token-file", "token"]);
     host.site().write("log", "fine\nERROR \u{1b}[2J\u{7}PKIX path building failed\n");
-    for state in ["exited 0\n", "running 3\n", "created 0\n"] {
+    for (state, looks) in [("exited 0\n", 1), ("running 3\n", 1), ("created 0\n", 60)] {
         host.site().write("state", state);
+        host.site().write("slept", "");
         let told = host.install(&[]).assert_code(1);
         assert!(told.stderr.contains("agent-1 does not stay up") && told.stderr.contains("docker logs agent-1"));
         assert!(told.stderr.contains("PKIX") && told.stderr.contains("Java does not trust"), "{told:?}");
         assert!(!told.stderr.contains(['\u{1b}', '\u{7}']) && !told.stderr.contains("fine"), "{told:?}");
         assert!(!told.stdout.contains("is up"), "{told:?}");
+        assert_eq!(host.text("slept").lines().count(), looks, "what has ended is waited for no longer: {state}");
     }
+    // What ends within its first seconds is not up.
+    fs::remove_file(host.site().path("state")).expect("it was written");
+    host.site().write("slept", "");
+    let ends = "#!/bin/sh\ncd \"$HOME\"; echo >> slept; [ \"$(wc -l < slept)\" -lt 4 ] || echo exited 1 > state\n";
+    host.site().program("bin/sleep", ends);
+    assert!(host.install(&[]).assert_code(1).stderr.contains("does not stay up"));
+    assert_eq!(host.text("slept").lines().count(), 4);
 }
 
 #[test]
