@@ -230,9 +230,10 @@ fn a_script_is_for_its_owner_alone_as_soon_as_something_in_it_may_be_secret() {
         ("token", &["--token-file=token"], 0o700),
     ] {
         let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--as", "script"]);
-        let about = ["--name", "agent-1", "--server-url", "https://octoperf.corp", "--out", out];
+        let about = ["--name", "agent-1", "--server-url", "https://octoperf.corp", "--out", &format!("of-{out}")];
         run.args(about).args(more).run().assert_ok();
-        let found = fs::metadata(site.path(out).join("install-agent.sh")).expect("it was written").permissions().mode();
+        let written = site.path(&format!("of-{out}")).join("install-agent.sh");
+        let found = fs::metadata(written).expect("it was written").permissions().mode();
         assert_eq!(found & 0o777, expected, "{out}");
         // What nobody else may read is not printed either.
         let run = site.octobundle(["render", "agent", "release.tar", "--registry", TARGET, "--as", "script"]);
