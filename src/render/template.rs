@@ -127,6 +127,7 @@ mod tests {
     fn sec_56_a_template_has_no_files_no_environment_and_a_limit_of_steps() {
         for text in [
             "{{ missing }}",
+            "{% for one in missing %}{% endfor %}",
             "{{ env('HOME') }}",
             "{{ environ.HOME }}",
             "{{ open('/etc/passwd') }}",

@@ -63,7 +63,9 @@ fn who_has_to_log_in_or_to_switch_something_on_is_told_how() {
 fn what_stands_between_the_servers_address_and_its_port_is_told() {
     let notes = |more: &[(Setting, &str)]| {
         let mut given = super::all::answers_for(RenderTarget::InfraCompose, false);
-        more.iter().for_each(|(setting, text)| given.add(*setting, *text));
+        for (setting, text) in more {
+            given.add(*setting, *text);
+        }
         let images = images(&super::all::everything());
         RenderTarget::InfraCompose.render(&Answers::new(&given).unwrap(), &images).unwrap().notes.join("\n")
     };
