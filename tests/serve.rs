@@ -222,6 +222,7 @@ fn a_mirror_answers_for_the_registry_that_is_named_and_for_no_other() {
     }
     let own = served.get(&format!("/v2/tools/octoperf/agent/manifests/1?ns={}", served.host()));
     assert_document(&own, content.root());
+    assert_document(&served.get("/v2/tools/octoperf/agent/manifests/1?ns="), content.root());
     // The next page of a list is the same registry's.
     let tags = served.get(&format!("/v2/octoperf/agent/tags/list?n=1&ns={source}"));
     let next = tags.header("link").split(['<', '>']).nth(1).unwrap().to_owned();

@@ -504,6 +504,7 @@ fn a_bundle_that_is_away_leaves_the_referrers_of_the_others() {
     assert_eq!(referrers(&served), 1);
     assert_eq!(served.get(&of_jmeter).status, 503, "an empty list could be taken for the whole");
     until("the operator is told", || served.stderr().contains("a bundle is away"));
+    assert!(served.stderr().contains("put it back where it was"), "{}", served.stderr());
     fs::rename(&away, &here).unwrap();
     assert_eq!(served.get(&of_jmeter).status, 200);
     fs::rename(&here, &away).unwrap();

@@ -74,9 +74,8 @@ pub(crate) fn answer(offer: &Offer<'_>, route: &Route, head: &Head) -> Option<An
 /// The repository that is meant. An engine that uses this server as a mirror says in `ns` which registry it stands in
 /// for; then the name is the one that the image has there, and never another registry's image of the same name.
 pub(crate) fn stock<'a>(catalog: &'a Catalog, name: &RepositoryName, head: &Head) -> Option<&'a Stock> {
-    let Some(registry) = parameter(&head.query, "ns").filter(|registry| Some(registry) != head.host.as_ref()) else {
-        return catalog.named(name);
-    };
+    let other = |registry: &String| !registry.is_empty() && Some(registry) != head.host.as_ref();
+    let Some(registry) = parameter(&head.query, "ns").filter(other) else { return catalog.named(name) };
     let host: Host = registry.parse().ok()?;
     let name = if host.is_docker_hub() { official(name) } else { name.clone() };
     catalog.origin(&Repository { host, name })

@@ -141,7 +141,8 @@ pub(super) fn refused_today(certificate: Option<&ServedCertificate>) -> String {
 pub(super) fn tell(notice: Notice, context: &Context) {
     match notice {
         Notice::Away(failure) => {
-            context.output.problem(&failure.within("a bundle is away: it is served again when it is back"));
+            let failure = failure.within("a bundle is away: it is served again when it is back");
+            context.output.problem(&failure.with_help("put it back where it was; the server needs no word about it"));
         }
         Notice::Back(path) => context.output.note(&format!("`{}` is back and served again\n", path.display())),
         Notice::Damaged { path, digest } => {
