@@ -38,6 +38,9 @@ programs="
     bsdtar          libarchive-tools
     7zz             7zip
     ip              iproute2
+    clamscan        clamav
+    clamd           clamav-daemon
+    clamdscan       clamdscan
 "
 # What only the release needs.
 readonly release_programs="

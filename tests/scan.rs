@@ -3,10 +3,12 @@
 mod support;
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use support::cli::{Output, Site};
 use support::images::{TestImage, append, gzip};
+use support::real::{Clamd, need};
 use support::release::Release;
 
 /// A scanner as they are: it objects to a mark in its standard input, or in the file that it is given, and says so.
@@ -128,6 +130,39 @@ fn sec_45_what_was_found_before_a_bomb_is_not_lost() {
     let record = scan(&release_of_bomb.site, "scanner", "--json").assert_code(8).json();
     assert_eq!(answers(&record), [("opt/tool".to_owned(), 1)]);
     assert!(record["layers"][0]["failure"].as_str().unwrap().contains("it ends inside of a file"));
+}
+
+/// What a real `ClamAV` knows in these tests: the test file, and a mark of ours.
+fn clamav_database(site: &Site) -> PathBuf {
+    site.write("db/own.hdb", "44d88612fea8a8f36de82e1278abb02f:68:Own.Eicar\n");
+    // `OWN-MARK` in hexadecimal digits.
+    site.write("db/own.ndb", "Own.Mark:0:*:4f574e2d4d41524b\n");
+    site.path("db")
+}
+
+#[test]
+fn a_real_clamav_looks_at_every_file_and_what_is_beyond_its_limits_is_not_called_clean() {
+    let Some(clamscan) = need("clamscan") else { return };
+    let large = [&b"OWN-MARK"[..], &vec![0; 3_000_000]].concat();
+    let files = [("opt/small", &b"good"[..]), ("opt/marked", b"an OWN-MARK"), ("opt/large", &large), ("opt/one", b"x")];
+    let release = Release::of(&[&TestImage::new("some:1").tar_layer(tar_of(&files))]);
+    release.bundle();
+    let database = clamav_database(&release.site);
+    let clamd = Clamd::start(&database);
+    let by_client = clamd.iter().flat_map(|clamd| ["--stream", "--fdpass {}"].map(|how| clamd.client() + " " + how));
+    let (clamscan, database) = (clamscan.display(), database.display());
+    let limited = format!("{clamscan} --no-summary -d {database} --max-filesize=2M");
+    let usual = [limited.clone(), format!("{limited} --alert-exceeds-max=yes"), format!("{limited} {{}}")];
+    for with in usual.into_iter().chain(by_client) {
+        let record = scan(&release.site, &with, "--json").assert_code(8).json();
+        let seen: Vec<Value> = record["layers"][0]["answers"].as_array().unwrap().clone();
+        let verdicts: Vec<&Value> = seen.iter().map(|answer| &answer["verdict"]).collect();
+        assert_eq!(verdicts, ["clean", "found", "failed", "clean"], "{with}: {record}");
+        assert!(seen[1]["said"].as_str().unwrap().contains("Own.Mark.UNOFFICIAL FOUND"), "{with}: {record}");
+        assert!(seen[2]["said"].as_str().unwrap().contains("beyond its limits"), "{with}: {record}");
+    }
+    let wide = scan(&release.site, &format!("{clamscan} --no-summary -d {database}"), "--json").assert_code(8).json();
+    assert_eq!(wide["layers"][0]["answers"][2]["verdict"], "found", "{wide}");
 }
 
 #[test]

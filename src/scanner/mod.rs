@@ -5,12 +5,14 @@
 //! 0 means clean, 1 found, any other that it failed: what `ClamAV` and its like do.
 
 mod error;
+mod reach;
 mod record;
 
 use std::ffi::OsString;
-use std::io::{self, Read, Seek as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tempfile::{NamedTempFile, TempDir};
@@ -21,11 +23,15 @@ use tokio::runtime::Handle;
 pub use error::ScannerError;
 pub use record::{Each, Looked, SCAN_SCHEMA, ScanRecord, ScannedLayer, Verdict};
 
+use reach::Reach;
+
 /// What of a scanner's words is kept, for each of its two streams.
 const MAX_WORDS: u64 = 4 * 1024;
-/// Scanners of `ClamAV`'s kind that read their standard input only when told so by `-`, and else look at the folder that
-/// they are started in.
-const WANT_A_DASH: [&str; 2] = ["clamscan", "clamdscan"];
+/// `ClamAV`'s programs. They read their standard input only when told so by `-`, and else look at the folder that they are
+/// started in; and what is larger than their limits they call clean without having looked.
+const CLAMAV: [&str; 2] = ["clamscan", "clamdscan"];
+/// What they say of such a file if they are told to (`--alert-exceeds-max`, `AlertExceedsMax`).
+const BEYOND_LIMITS: &str = "Heuristics.Limits.Exceeded";
 /// The test file that every virus scanner knows (eicar.org), backwards, so that none takes this program for it.
 const TEST_FILE_BACKWARDS: &str = r"*H+H$!ELIF-TSET-SURIVITNA-DRADNATS-RACIE$}7)CC7)^P(45XZP\4[PA@%P!O5X";
 
@@ -35,6 +41,9 @@ pub struct Scanner {
     folder: TempDir,
     timeout: Duration,
     runtime: Handle,
+    is_clamav: bool,
+    /// How large files may be for it, once it was asked about the test file.
+    reach: Mutex<Option<Reach>>,
 }
 
 impl Scanner {
@@ -44,12 +53,13 @@ impl Scanner {
         let program = words.first().ok_or_else(|| ScannerError::Command(command.to_owned()))?;
         let name = Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
         let told = words.iter().any(|word| word == "-" || word.contains("{}"));
-        if WANT_A_DASH.contains(&name.as_str()) && !told {
+        let is_clamav = CLAMAV.contains(&name.as_str());
+        if is_clamav && !told {
             words.push("-".to_owned());
         }
         // Mode 0700, its own, and empty but for what is being looked at.
         let folder = tempfile::Builder::new().prefix("octobundle-scan-").tempdir().map_err(ScannerError::Folder)?;
-        Ok(Self { words, folder, timeout, runtime })
+        Ok(Self { words, folder, timeout, runtime, is_clamav, reach: Mutex::new(None) })
     }
 
     /// The command as it is run.
@@ -60,10 +70,12 @@ impl Scanner {
     /// Has it look at the test file that it must object to: one that does not see what it is given finds nothing in
     /// anything.
     pub fn prove(&self) -> Result<(), ScannerError> {
-        let test: String = TEST_FILE_BACKWARDS.chars().rev().collect();
-        let looked = self.look(&mut test.as_bytes())?;
+        let looked = self.look(&mut test_file().as_bytes())?;
         match looked.verdict {
-            Verdict::Found => Ok(()),
+            Verdict::Found => {
+                *self.reach.lock().expect("no holder of it panics") = self.is_clamav.then(Reach::default);
+                Ok(())
+            }
             Verdict::Clean | Verdict::Failed => Err(ScannerError::Blind { answer: looked.answer() }),
         }
     }
@@ -74,10 +86,30 @@ impl Scanner {
     pub fn look(&self, content: &mut dyn Read) -> Result<Looked, ScannerError> {
         let mut file = NamedTempFile::new_in(self.folder.path()).map_err(ScannerError::Folder)?;
         let bytes = io::copy(content, &mut file).map_err(ScannerError::Content)?;
-        file.rewind().map_err(ScannerError::Folder)?;
+        if !self.reaches(bytes)? {
+            let why =
+                "it does not object to the test file behind as many bytes: files of this size are beyond its limits";
+            return Ok(Looked { bytes, ..Looked::failed(None, why.to_owned()) });
+        }
+        Ok(Looked { bytes, ..self.look_at(&file)? })
+    }
+
+    fn look_at(&self, file: &NamedTempFile) -> Result<Looked, ScannerError> {
         let input = file.reopen().map_err(ScannerError::Folder)?;
         let looked = self.runtime.block_on(self.run(file.path(), input.into()))?;
-        Ok(Looked { bytes, ..looked })
+        let not_looked_at = self.is_clamav && looked.verdict == Verdict::Found && looked.said.contains(BEYOND_LIMITS);
+        Ok(if not_looked_at { Looked { verdict: Verdict::Failed, ..looked } } else { looked })
+    }
+
+    /// Whether it looks at files of this size, where that has to be asked.
+    fn reaches(&self, size: u64) -> Result<bool, ScannerError> {
+        let mut reach = self.reach.lock().expect("no holder of it panics");
+        let Some(reach) = reach.as_mut() else { return Ok(true) };
+        reach.covers(size, |size| {
+            let file = NamedTempFile::new_in(self.folder.path()).map_err(ScannerError::Folder)?;
+            reach::write_test(file.as_file(), size, test_file().as_bytes()).map_err(ScannerError::Folder)?;
+            Ok(self.look_at(&file)?.verdict == Verdict::Found)
+        })
     }
 
     async fn run(&self, path: &Path, input: Stdio) -> Result<Looked, ScannerError> {
@@ -100,6 +132,10 @@ impl Scanner {
             Ok((words, Ok(status))) => Looked::ended(status.code(), words.replace(&*path.to_string_lossy(), "{}")),
         })
     }
+}
+
+fn test_file() -> String {
+    TEST_FILE_BACKWARDS.chars().rev().collect()
 }
 
 fn filled(word: &str, path: &Path) -> OsString {

@@ -1,5 +1,6 @@
 //! The real parts: registry and engines as distributions ship them, each in a temporary folder of its own.
 
+mod clamd;
 mod containerd;
 mod docker;
 mod podman;
@@ -13,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
+pub(crate) use clamd::Clamd;
 pub(crate) use containerd::Containerd;
 pub(crate) use docker::Docker;
 pub(crate) use podman::{Podman, PodmanService};
