@@ -12,6 +12,7 @@ use proxy::Proxy;
 use serde_json::Value;
 use support::authority::Authority;
 use support::cli::{Output, Site};
+use support::engine::ScriptedEngine;
 use support::images::{Sample as _, TestImage, TestIndex};
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
 use support::real::Podman;
@@ -423,7 +424,11 @@ fn json_of_repair_is_as_documented() {
     sample.vendor.remove_blob(&sample.layer_digest());
     let failed = sample.json("repair damaged.tar --from origin", 10);
     let repaired = sample.json("repair damaged.tar --from bundle.tar", 0);
-    assert_documented("repair", "repair", &[volumes, failed, repaired]);
+    sample.site.write("damaged.tar", &bytes);
+    let engine = ScriptedEngine::start(Vec::new());
+    let asked = sample.site.octobundle(["repair", "damaged.tar", "--from", "docker", "--json"]);
+    let asked = asked.env("DOCKER_HOST", engine.host()).run().assert_code(7).json();
+    assert_documented("repair", "repair", &[volumes, failed, repaired, asked]);
 }
 
 #[test]

@@ -9,9 +9,10 @@ use std::path::Path;
 use octobundle::bundle::{Bundle, MemberPath};
 use serde_json::Value;
 use support::cli::{Output, Run, binary};
+use support::engine::ScriptedEngine;
 use support::images::{TestImage, digest};
 use support::memory_registry::{Fault, MemoryRegistry};
-use support::real::{Containerd, Podman, need};
+use support::real::{Containerd, Docker, Podman, need};
 use support::release::Release;
 
 const USAGE: i32 = 2;
@@ -448,6 +449,81 @@ fn an_engine_that_keeps_what_it_was_given_lends_it_and_one_that_packs_anew_does_
     let refused = world.repair(&[BUNDLE, "--from", "saved.tar"]).run().assert_code(INTEGRITY);
     assert!(refused.stdout.contains("LOST"), "{}", refused.stdout);
     world.assert_untouched(&before);
+}
+
+/// Answers like docker with containerd's store: it has the agent alone, and saves it as an archive of what it was given.
+fn engine_that_keeps(world: &World, archive: Vec<u8>) -> String {
+    let lock = Bundle::open(world.release.site.path("pristine.tar")).unwrap().lock().clone();
+    let (name, id) = (&lock.images[0].name, lock.images[0].root.digest);
+    let about = format!("{{\"Id\":\"{id}\"}}").into_bytes();
+    let answers = vec![(format!("/images/{name}/json"), about), (format!("/images/{id}/get"), archive)];
+    ScriptedEngine::start(answers).host()
+}
+
+#[test]
+fn an_engine_is_asked_itself_for_what_no_copy_has() {
+    let world = World::without_list();
+    let (large, small) = (world.layer(0), world.layer(1));
+    let named = |bytes: &[u8]| format!("blobs/sha256/{}", digest(bytes).trim_start_matches("sha256:"));
+    let archive = |content: &[u8]| {
+        let mut archive = tar::Builder::new(Vec::new());
+        support::images::append(&mut archive, &named(&world.whole[large.clone()]), content);
+        archive.into_inner().unwrap()
+    };
+    let host = engine_that_keeps(&world, archive(&world.whole[large.clone()]));
+    world.write(BUNDLE, flip(large.start));
+    world.write("copy.tar", flip(small.start));
+    // What a copy has is not asked for: this engine is nowhere.
+    let run = world.repair(&[BUNDLE, "--from", "docker", "--from", "copy.tar", "-o", "sound.tar"]);
+    run.env("DOCKER_HOST", "tcp://127.0.0.1:1").run().assert_ok();
+    let run = world.repair(&[BUNDLE, "--from", "docker", "--json"]).env("DOCKER_HOST", &host);
+    let report = run.run().assert_ok().json();
+    assert!(world.release.site.read(BUNDLE) == world.whole);
+    assert_eq!(
+        (&report["engines"][0]["blobs"], &report["damaged"][0]["copied_bytes"]),
+        (&1.into(), &large.len().into())
+    );
+    assert_eq!(report["engines"][0]["images"], serde_json::json!([world.release.name(0)]));
+
+    // The other image is not there, and bytes that are not those of the digest are no repair.
+    let lying = archive(&vec![7; large.len()]);
+    let lying = engine_that_keeps(&world, lying);
+    for (place, host, words) in [
+        (small.start, &host, "docker has none of these images"),
+        (large.start, &lying, "docker unpacks layers and packs them anew when it saves"),
+    ] {
+        fs::remove_file(world.release.site.path(LIST)).ok();
+        world.write(BUNDLE, flip(place));
+        let before = world.release.site.read(BUNDLE);
+        let refused = world.repair(&[BUNDLE, "--from", "docker"]).env("DOCKER_HOST", host).run().assert_code(INTEGRITY);
+        assert!(refused.stderr.contains(words) && refused.stdout.contains("LOST"), "{refused:?}");
+        world.assert_untouched(&before);
+    }
+    let nowhere = world.repair(&[BUNDLE, "--from", "docker"]).env("DOCKER_HOST", "tcp://127.0.0.1:1").run();
+    assert!(nowhere.assert_code(5).stderr.contains("no engine answers"));
+}
+
+#[test]
+fn engines_that_unpack_layers_are_asked_and_say_why_they_cannot_help() {
+    let world = World::without_list();
+    world.layer(0);
+    let sound = world.release.site.path("pristine.tar").display().to_string();
+    world.write(BUNDLE, flip(world.layer(0).start));
+    let before = world.release.site.read(BUNDLE);
+    let refused = |output: Output, kind: &str| {
+        let refused = output.assert_code(INTEGRITY);
+        let why = format!("{kind} unpacks layers and packs them anew when it saves");
+        assert!(refused.stderr.contains(&why) && refused.stdout.contains("gave 0 blobs"), "{refused:?}");
+        world.assert_untouched(&before);
+    };
+    if let Some(docker) = Docker::start() {
+        docker.run(&["load", "-i", &sound]);
+        refused(world.repair(&[BUNDLE, "--from", "docker"]).env("DOCKER_HOST", docker.host()).run(), "docker");
+    }
+    let Some(podman) = Podman::new() else { return };
+    podman.run(&["load", "-i", &sound]);
+    let path = podman.wrapper().parent().unwrap().display().to_string();
+    refused(world.repair(&[BUNDLE, "--from", "podman"]).env("PATH", path).run(), "podman");
 }
 
 #[test]

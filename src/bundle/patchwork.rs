@@ -5,15 +5,16 @@
 //! that is whole.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
 
-use crate::bundle::bytes::BundleBytes;
+use crate::bundle::bytes::{BundleBytes, Piece};
 use crate::bundle::error::BundleError;
 use crate::bundle::form::{Form, VolumeSize};
 use crate::bundle::header::{BLOCK, TRAILER, padding};
@@ -164,6 +165,28 @@ impl Patchwork {
     /// The blobs that the copy to be repaired has not whole, by digest.
     pub fn mended(&self) -> impl Iterator<Item = &Mended> {
         self.mended.values()
+    }
+
+    /// Takes from an archive what it has whole of the blobs that no copy has, and tells how many these are. `shown` names
+    /// it in messages.
+    pub fn borrow_from(&mut self, shown: &Path, archive: File) -> Result<usize, BundleError> {
+        let length = archive.metadata().map_err(BundleError::io("look at", shown))?.len();
+        let piece = Piece::new(shown.to_owned(), Arc::new(archive), length);
+        let bytes = BundleBytes::joined(shown.to_owned(), vec![piece], false);
+        let other = Some(blobs_of_archive(&bytes));
+        let copy = self.copies.len();
+        self.copies.push(Copy { bytes, other });
+        let whole = |size| vec![Segment { range: 0..size, copy: Some(copy) }];
+        let lacking = self.mended.values().filter(|blob| blob.lacking() > 0);
+        let lent = lacking.filter(|blob| self.is_good(&blob.digest, blob.size, &whole(blob.size)));
+        let lent: Vec<Digest> = lent.map(|blob| blob.digest).collect();
+        for digest in &lent {
+            self.mended.entry(*digest).and_modify(|blob| blob.segments = whole(blob.size));
+        }
+        if lent.is_empty() {
+            self.copies.pop();
+        }
+        Ok(lent.len())
     }
 
     /// Where each part of a blob is had.

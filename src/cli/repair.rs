@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use octobundle::bundle::{BundlePlace, ExistingOutput, Mended};
+use octobundle::engine::EngineChoice;
 use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::oci::ImageRef;
 use octobundle::plan::{SourceHost, Target};
 use octobundle::transfer::CopySettings;
-use octobundle::wording::size;
-use octobundle::workflow::{self, RegistryPlace, RepairReport, RepairRequest};
+use octobundle::wording::{count, size};
+use octobundle::workflow::{self, EngineLoan, RegistryPlace, RepairReport, RepairRequest};
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -24,6 +25,8 @@ use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
 
 /// Where the images were pulled from, in place of a registry's name.
 const ORIGIN: &str = "origin";
+/// Engines on this host, in place of a file's name.
+const ENGINES: [(&str, EngineChoice); 2] = [("docker", EngineChoice::Docker), ("podman", EngineChoice::Podman)];
 
 /// Make a damaged bundle sound again, with what another place has of it.
 #[derive(clap::Args)]
@@ -33,6 +36,7 @@ Examples:
   octobundle repair /media/stick --from /media/other-stick -o octoperf.tar
   octobundle repair octoperf.tar --from reg.corp:5000/tools
   octobundle repair octoperf.tar --from origin
+  octobundle repair octoperf.tar --from docker
 
 A copy may be damaged too, in other places. The repaired bundle is written beside the damaged one, which stays until the
 new one was read back and is sound.")]
@@ -40,7 +44,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     bundle: BundleArgs,
     /// What has the good bytes: a copy of the bundle (its file, a volume of it, a folder), a registry that the images
-    /// were pushed to (HOST[:PORT][/PATH]), or `origin`, where they were pulled from; may be given several times
+    /// were pushed to (HOST[:PORT][/PATH]), `origin`, where they were pulled from, or `docker` or `podman` on this host;
+    /// may be given several times
     #[arg(long = "from", value_name = "OTHER", required = true)]
     from: Vec<String>,
     /// Of a registry that the images were pushed to: the source's host is a part of the path
@@ -76,7 +81,19 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
     volumes: Vec<VolumeReport>,
+    /// Left out where no engine was asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    engines: Vec<EngineReport>,
     failures: Vec<ImageFailureReport>,
+}
+
+/// What an engine gave.
+#[derive(Serialize)]
+struct EngineReport {
+    engine: String,
+    blobs: usize,
+    images: Vec<String>,
+    absent: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -95,10 +112,12 @@ impl Args {
     /// Repairs.
     pub(crate) async fn run(&self, context: &Context) -> Result<Outcome, Failure> {
         let access = Access::new(&self.registry, Some(&self.transfer), Some(&self.source), &context.environment)?;
-        let (others, place) = self.places()?;
+        let Places { bundles, engines, registry: place } = self.places()?;
         let request = RepairRequest {
             bundle: self.bundle.place(),
-            others,
+            others: bundles,
+            engines,
+            engine_settings: context.environment.engines(),
             registry: place,
             output: self.output.clone(),
             existing: if self.replace { ExistingOutput::Replace } else { ExistingOutput::Refuse },
@@ -129,10 +148,14 @@ impl Args {
         if only_files { CopySettings { jobs: 1, ..settings } } else { settings }
     }
 
-    /// The bundles, and the registry, that may have what lacks.
-    fn places(&self) -> Result<(Vec<BundlePlace>, Option<RegistryPlace>), Failure> {
-        let (mut bundles, mut registries) = (Vec::new(), Vec::new());
+    /// All that may have what lacks.
+    fn places(&self) -> Result<Places, Failure> {
+        let (mut bundles, mut engines, mut registries) = (Vec::new(), Vec::new(), Vec::new());
         for from in &self.from {
+            if let Some((_, engine)) = ENGINES.iter().find(|(name, _)| name == from) {
+                engines.push(*engine);
+                continue;
+            }
             match self.registry_place(from)? {
                 Some(place) => registries.push(place),
                 None => bundles.push(PathBuf::from(from).into()),
@@ -144,7 +167,7 @@ impl Args {
                 "name one, and repair again with the other one",
             ));
         }
-        Ok((bundles, registries.pop()))
+        Ok(Places { bundles, engines, registry: registries.pop() })
     }
 
     /// What is a file or looks like one is a bundle.
@@ -174,9 +197,29 @@ impl Args {
         let from =
             self.from.iter().map(|from| format!("--from {}", typed(Path::new(from)))).collect::<Vec<_>>().join(" ");
         let bundle = self.bundle.place().typed();
-        let help = format!("name one more place that has them: `octobundle repair {bundle} {from} --from OTHER`");
+        let why = report.loans.iter().map(why_not).collect::<String>();
+        let help = format!("{why}name one more place that has them: `octobundle repair {bundle} {from} --from OTHER`");
         (lost > 0).then(|| Failure::new(ErrorClass::Integrity, what).with_help(help))
     }
+}
+
+/// The places that were named.
+struct Places {
+    bundles: Vec<BundlePlace>,
+    engines: Vec<EngineChoice>,
+    registry: Option<RegistryPlace>,
+}
+
+/// Why an engine did not have all that lacks, as it is mostly.
+fn why_not(loan: &EngineLoan) -> String {
+    if loan.asked.is_empty() {
+        return format!("{} has none of these images; ", loan.kind);
+    }
+    format!(
+        "{} unpacks layers and packs them anew when it saves, unless it keeps what the registry sent (docker with the \
+         containerd image store); ",
+        loan.kind
+    )
 }
 
 fn json(report: &RepairReport) -> Report {
@@ -199,7 +242,15 @@ fn json(report: &RepairReport) -> Report {
         damaged: report.damaged.iter().map(damaged).collect(),
         sha256: sealed.and_then(|sealed| sealed.sha256).map(|digest| digest.hex()),
         volumes: volumes(sealed),
+        engines: report.loans.iter().map(EngineReport::from).collect(),
         failures: report.failures.iter().map(ImageFailureReport::from).collect(),
+    }
+}
+
+impl From<&EngineLoan> for EngineReport {
+    fn from(loan: &EngineLoan) -> Self {
+        let names = |images: &[ImageRef]| images.iter().map(ToString::to_string).collect();
+        Self { engine: loan.engine.clone(), blobs: loan.blobs, images: names(&loan.asked), absent: names(&loan.absent) }
     }
 }
 
@@ -211,6 +262,13 @@ fn text(report: &RepairReport) -> String {
     let mut text = String::new();
     for (blob, images) in &report.damaged {
         text += &line(blob, report, images);
+    }
+    for loan in &report.loans {
+        let gave = count(loan.blobs as u64, "blob");
+        writeln!(text, "{} gave {gave}", loan.engine).expect("a String takes any text");
+        for absent in &loan.absent {
+            writeln!(text, "           it does not have {absent}").expect("a String takes any text");
+        }
     }
     if report.frame {
         text += "what stands around the blobs was damaged, and follows from the list of images\n";

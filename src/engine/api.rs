@@ -1,12 +1,14 @@
 //! docker's API, over a unix socket or plain TCP. podman speaks it too.
 
 use std::error::Error;
+use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
 use reqwest::{Body, Client, RequestBuilder, Response};
+use tokio::io::AsyncWriteExt as _;
 use url::Url;
 
 use crate::engine::address::ApiAddress;
@@ -22,8 +24,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// For questions that an engine answers from what it knows. Loading has no such limit: unpacking a large image is
 /// silent for minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// An engine that fetches says something every few seconds, but for the unpacking of a large layer.
-const PULL_SILENCE: Duration = Duration::from_secs(600);
+/// An engine that fetches says something every few seconds, but for the unpacking of a large layer; one that saves first
+/// packs a layer.
+const SILENCE: Duration = Duration::from_secs(600);
+/// The most that is taken of an image's archive: ten times the largest images there are.
+const MAX_SAVED: u64 = 256 << 30;
 
 /// An engine's API.
 #[derive(Debug)]
@@ -141,15 +146,12 @@ impl Api {
             image: Box::new(image.clone()),
             message,
         };
-        let silent = || EngineError::Silent {
-            place: self.place.clone(),
-            request: name.clone(),
-            seconds: PULL_SILENCE.as_secs(),
-        };
+        let silent =
+            || EngineError::Silent { place: self.place.clone(), request: name.clone(), seconds: SILENCE.as_secs() };
         let broken =
             |error: reqwest::Error| EngineError::Unreachable { place: self.place.clone(), source: innermost(&error) };
         let quiet = |reason: String| self.not_an_engines(&name, &reason);
-        let sent = tokio::time::timeout(PULL_SILENCE, question.builder.send()).await.map_err(|_| silent())?;
+        let sent = tokio::time::timeout(SILENCE, question.builder.send()).await.map_err(|_| silent())?;
         let mut response = sent.map_err(broken)?;
         if !response.status().is_success() {
             let body = bounded(response).await.map_err(broken)?.unwrap_or_default();
@@ -157,7 +159,7 @@ impl Api {
         }
         let mut heard = PullAnswer::default();
         while let Some(chunk) =
-            tokio::time::timeout(PULL_SILENCE, response.chunk()).await.map_err(|_| silent())?.map_err(broken)?
+            tokio::time::timeout(SILENCE, response.chunk()).await.map_err(|_| silent())?.map_err(broken)?
         {
             arrived(heard.take(&chunk).map_err(quiet)?);
         }
@@ -197,6 +199,32 @@ impl Api {
             LoadFault::Said(message) => refused(message),
             LoadFault::Unreadable(reason) => self.not_an_engines(&name, &reason),
         })
+    }
+
+    pub(super) async fn save(&self, image: ImageKey<'_>, file: &File) -> Result<(), EngineError> {
+        let question = self.question(Method::GET, &format!("images/{image}/get"));
+        let (name, place) = (question.name, || self.place.clone());
+        let silent = || EngineError::Silent { place: place(), request: name.clone(), seconds: SILENCE.as_secs() };
+        let broken = |error: reqwest::Error| EngineError::Unreachable { place: place(), source: innermost(&error) };
+        let kept = |source| EngineError::Keep { place: place(), source };
+        let sent = tokio::time::timeout(SILENCE, question.builder.send()).await.map_err(|_| silent())?;
+        let mut response = sent.map_err(broken)?;
+        if !response.status().is_success() {
+            let (status, body) = (response.status(), bounded(response).await.map_err(broken)?.unwrap_or_default());
+            return Answer { status, body }.success(self, &name).map(|_| ());
+        }
+        let mut file = tokio::fs::File::from_std(file.try_clone().map_err(kept)?);
+        let mut length = 0;
+        while let Some(chunk) =
+            tokio::time::timeout(SILENCE, response.chunk()).await.map_err(|_| silent())?.map_err(broken)?
+        {
+            length += chunk.len() as u64;
+            if length > MAX_SAVED {
+                return Err(self.not_an_engines(&name, &format!("it is longer than {MAX_SAVED} bytes")));
+            }
+            file.write_all(&chunk).await.map_err(kept)?;
+        }
+        file.flush().await.map_err(kept)
     }
 
     fn question(&self, method: Method, path: &str) -> Question<'_> {

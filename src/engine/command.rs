@@ -2,6 +2,7 @@
 
 use std::env::consts::EXE_SUFFIX;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -137,6 +138,17 @@ impl PodmanCommand {
             return Ok(ended.out.lines().chain(ended.err.lines()).flat_map(answer::loaded_names).collect());
         }
         Err(EngineError::Load { place: self.place(), archive: archive.name.to_owned(), message: ended.words() })
+    }
+
+    /// Layers are not compressed anew: those that never were come out as they were, and the others with other bytes in
+    /// any case.
+    pub(super) async fn save(&self, image: ImageKey<'_>, file: &File) -> Result<(), EngineError> {
+        let image = image.to_string();
+        let arguments = ["save", "--quiet", "--format", "oci-archive", "--uncompressed", &image];
+        let kept = |source| EngineError::Keep { place: self.place(), source };
+        let mut command = self.command();
+        command.args(arguments).stdout(file.try_clone().map_err(kept)?);
+        self.run(command).await?.success(self, &arguments).map(|_| ())
     }
 
     fn command(&self) -> Command {

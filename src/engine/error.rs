@@ -125,6 +125,14 @@ pub enum EngineError {
         /// Why.
         source: io::Error,
     },
+    /// No room for what it saves.
+    #[error("failed to keep what the engine at {place} saves")]
+    Keep {
+        /// Who.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The command is not on `PATH`.
     #[error("there is no `{program}` on PATH")]
     NoProgram {
@@ -178,7 +186,7 @@ impl Explain for EngineError {
             }
             Self::Pull { message, .. } => PullTrouble::of(message).class(),
             Self::Archive { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
-            Self::Archive { .. } => ErrorClass::Disk,
+            Self::Archive { .. } | Self::Keep { .. } => ErrorClass::Disk,
             Self::Answer { .. } | Self::Start { .. } => ErrorClass::Other,
         }
     }
@@ -205,6 +213,9 @@ impl Explain for EngineError {
             Self::Pull { kind, image, message, .. } => Some(how_to_fetch(*kind, image, PullTrouble::of(message))),
             Self::Load { archive, .. } => {
                 Some(format!("see that the file is sound: `octobundle verify {}`", typed(archive)))
+            }
+            Self::Keep { .. } => {
+                Some("make room where the repaired bundle is written, or write it elsewhere with `-o FILE`".into())
             }
             Self::NoProgram { .. } => Some("install podman, or load into docker with `--engine docker`".into()),
             Self::Unreachable { .. }

@@ -16,6 +16,7 @@ mod pull;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::content::FilePart;
@@ -214,6 +215,15 @@ impl Engine {
         match &self.way {
             Way::Api(api) => api.pull(self.kind, image, login, arrived).await,
             Way::Command(command) => command.pull(image).await,
+        }
+    }
+
+    /// Writes an archive of one image into `file`. Its layers are the registry's bytes only where the engine keeps
+    /// those: docker with containerd's store; others pack them anew.
+    pub async fn save(&self, image: ImageKey<'_>, file: &File) -> Result<(), EngineError> {
+        match &self.way {
+            Way::Api(api) => api.save(image, file).await,
+            Way::Command(command) => command.save(image, file).await,
         }
     }
 

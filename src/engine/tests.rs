@@ -442,3 +442,36 @@ async fn a_podman_that_talks_without_end_is_heard_out_but_not_kept() {
     let loaded = by_command(&podman).await.load(Archive { name: &path, parts: &part(&path, 3) }, |_| ()).await.unwrap();
     assert_eq!(loaded, ["a:1"]);
 }
+
+#[tokio::test]
+async fn what_an_engine_saves_is_kept_whole() {
+    let id = Digest::of(b"config");
+    let content: String = "an archive ".repeat(100_000);
+    let fake = FakeEngine::start(vec![
+        ("/version", ok(DOCKER_VERSION)),
+        ("/images/sha256:", ok(&content)),
+        ("/broken:1/get", status(500, "{\"message\":\"boom\"}")),
+    ]);
+    let podman = fake_podman(&format!(
+        "'save --quiet --format oci-archive --uncompressed {id}') echo kept;;\nsave*) echo 'Error: boom' >&2; exit 125;;"
+    ));
+    for (engine, expected) in [(fake.engine().await, content.as_str()), (by_command(&podman).await, "kept\n")] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        engine.save(ImageKey::Id(&id), file.as_file()).await.unwrap();
+        assert!(std::fs::read(file.path()).unwrap() == expected.as_bytes(), "{}", engine.place());
+        let error = engine.save(ImageKey::Name(&name("broken:1")), file.as_file()).await.unwrap_err();
+        assert!(error.to_string().contains("boom"), "{error}");
+    }
+    let read_only = std::fs::File::open(podman.path().join("log")).unwrap();
+    let error = fake.engine().await.save(ImageKey::Id(&id), &read_only).await.unwrap_err();
+    assert!(matches!(error, EngineError::Keep { .. }) && error.class() == ErrorClass::Disk, "{error}");
+}
+
+#[tokio::test]
+async fn an_archive_that_breaks_off_is_an_error() {
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf".to_vec();
+    let fake = FakeEngine::start(vec![("/version", ok(DOCKER_VERSION)), ("/get", cut)]);
+    let file = tempfile::tempfile().unwrap();
+    let error = fake.engine().await.save(ImageKey::Id(&Digest::of(b"x")), &file).await.unwrap_err();
+    assert!(matches!(error, EngineError::Unreachable { .. }), "{error}");
+}

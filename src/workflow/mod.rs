@@ -9,6 +9,7 @@ mod inventory;
 mod layers;
 mod left_out;
 mod load;
+mod loan;
 mod problems;
 mod pull;
 mod push;
@@ -37,6 +38,7 @@ pub use doctor_agent::{
 pub use have::{Asked, HaveReport, HaveRequest, have};
 pub use inventory::{InventoryRequest, inventory};
 pub use load::{LoadReport, LoadRequest, LoadedImage, load};
+pub use loan::EngineLoan;
 pub use problems::{Interception, Problem};
 pub use pull::{PullInput, PullReport, PullRequest, pull};
 pub use push::{PushReport, PushRequest, PushedImage, push};

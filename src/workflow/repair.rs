@@ -15,7 +15,8 @@ use crate::bundle::{
     BundleError, BundleOutput, BundlePlace, EarlierDraft, ExistingOutput, Mended, OtherForm, Patchwork, Sealed,
     Segment, check_output,
 };
-use crate::content::{Fetched, ImageSource, Lookup, Unverified};
+use crate::content::{Fetched, ImageSource, Lookup, Unverified, folder_of};
+use crate::engine::{EngineChoice, EngineSettings};
 use crate::failure::{ErrorClass, Failure};
 use crate::images::{Lock, LockedImage};
 use crate::oci::{Descriptor, Digest, ImageRef, Repository};
@@ -23,6 +24,7 @@ use crate::plan::{MirrorMap, Target};
 use crate::progress::{Phase, Progress};
 use crate::registry::Registry;
 use crate::transfer::{CopyFailure, CopySettings};
+use crate::workflow::loan::{EngineLoan, borrow};
 use crate::workflow::resolve::documents_of;
 use crate::workflow::write::{Proof, WriteRequest, write};
 
@@ -33,6 +35,10 @@ pub struct RepairRequest {
     pub bundle: BundlePlace,
     /// Bundles that may have what it lacks; they may be damaged, too.
     pub others: Vec<BundlePlace>,
+    /// Engines on this host that may have it.
+    pub engines: Vec<EngineChoice>,
+    /// Where engines may be.
+    pub engine_settings: EngineSettings,
     /// A registry that may have it.
     pub registry: Option<RegistryPlace>,
     /// Where the repaired bundle is written; in the damaged one's place if nothing is said.
@@ -69,6 +75,8 @@ pub struct RepairReport {
     pub by_pieces: bool,
     /// The damaged blobs, with the images that they hurt.
     pub damaged: Vec<(Mended, Vec<ImageRef>)>,
+    /// What was had from engines. They are asked only for what no copy has.
+    pub loans: Vec<EngineLoan>,
     /// The repaired bundle.
     pub sealed: Option<Sealed>,
     /// Damaged blobs that none of the places has.
@@ -91,8 +99,16 @@ pub async fn repair(
         return Err(BundleError::Exists(output.clone()).into());
     }
     let survey = || Patchwork::survey(&request.bundle, &request.others, request.threads, &**progress);
-    let patchwork = Arc::new(tokio::task::block_in_place(survey)?);
-    let mut report = report(&patchwork);
+    let mut patchwork = tokio::task::block_in_place(survey)?;
+    let mut loans = Vec::new();
+    for choice in &request.engines {
+        if patchwork.mended().any(|blob| blob.lacking() > 0) {
+            let folder = folder_of(request.output.as_deref().unwrap_or(patchwork.path())).to_owned();
+            loans.push(borrow(&mut patchwork, *choice, &request.engine_settings, &folder).await?);
+        }
+    }
+    let patchwork = Arc::new(patchwork);
+    let mut report = report(&patchwork, loans);
     if report.was_sound {
         return Ok(report);
     }
@@ -116,7 +132,7 @@ pub async fn repair(
     Ok(report)
 }
 
-fn report(patchwork: &Patchwork) -> RepairReport {
+fn report(patchwork: &Patchwork, loans: Vec<EngineLoan>) -> RepairReport {
     let lock = patchwork.layout().lock();
     let users = lock.users();
     let names = |digest| users.get(digest).into_iter().flatten().copied().cloned().collect();
@@ -126,6 +142,7 @@ fn report(patchwork: &Patchwork) -> RepairReport {
         frame: patchwork.frame_is_damaged(),
         by_pieces: patchwork.knows_pieces(),
         damaged: patchwork.mended().map(|mended| (mended.clone(), names(&mended.digest))).collect(),
+        loans,
         sealed: None,
         beyond_repair: BTreeSet::new(),
         failures: Vec::new(),

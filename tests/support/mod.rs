@@ -7,6 +7,7 @@ pub(crate) mod authority;
 pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod discretion;
+pub(crate) mod engine;
 pub(crate) mod images;
 pub(crate) mod memory_registry;
 pub(crate) mod real;
