@@ -14,11 +14,8 @@
 //!  ════════════════════╪═════════ below it nothing prints, exits or reads the environment
 //!  stories          workflow
 //!  server           serve                                   (reads bundles)
-//!  edges, work      registry · bundle · engine · transfer · render
-//!  decisions        plan · trust
-//!  edges, work      registry · bundle · engine · transfer · render · report
 //!  edges, work      registry · bundle · engine · transfer · render · report · inventory · scanner
-//!  decisions        plan
+//!  decisions        plan · trust
 //!  our input        manifest
 //!  ground           images · content · layers · progress
 //!  words            oci · failure · wording

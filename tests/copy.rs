@@ -303,8 +303,36 @@ fn an_earlier_copy_of_any_kind_is_continued_to_the_right_bytes() {
     copy(&release).run().assert_code(LOCKED);
     drop(held);
     copy(&release).run().assert_ok();
-    let again = copy(&release).run().assert_code(USAGE);
-    assert!(again.stderr.contains("exists already"), "{}", again.stderr);
+    copy(&release).run().assert_ok();
+    // A file of the bundle's name that is not this bundle is left alone.
+    for length in [bundle.len(), bundle.len() - 1] {
+        release.site.write("stick/release.tar", &other[..length]);
+        let refused = copy(&release).arg("--replace").run().assert_code(USAGE);
+        assert!(refused.stderr.contains("is on the medium already and holds something else"), "{}", refused.stderr);
+        assert!(fs::read(on(&release, BUNDLE)).expect("it is there") == other[..length]);
+    }
+}
+
+#[test]
+fn a_copy_that_was_killed_while_volumes_got_their_names_is_continued() {
+    let release = world();
+    let cut = || release.site.octobundle(["copy", BUNDLE, "stick", "--volume-size", "4000000"]);
+    cut().run().assert_ok();
+    let volumes: Vec<Vec<u8>> = release.site.read(BUNDLE).chunks(4_000_000).map(<[u8]>::to_vec).collect();
+    for named in 0..volumes.len() {
+        for number in named + 1..=volumes.len() {
+            let volume = on(&release, &format!("release.tar.{number:03}"));
+            fs::rename(&volume, volume.with_extension(format!("{number:03}.partial"))).expect("it is there");
+        }
+        cut().run().assert_ok();
+        for (number, volume) in (1..).zip(&volumes) {
+            assert!(fs::read(on(&release, &format!("release.tar.{number:03}"))).expect("it is there") == *volume);
+        }
+        release.site.octobundle(["verify", "stick"]).run().assert_ok();
+    }
+    let left: Vec<_> = fs::read_dir(release.site.path("stick")).expect("it is there").collect();
+    let partial = left.iter().flatten().any(|entry| entry.file_name().to_string_lossy().contains("partial"));
+    assert!(!partial, "{left:?}");
 }
 
 #[test]

@@ -431,6 +431,36 @@ fn what_is_damaged_is_not_signed() {
 }
 
 #[test]
+fn signing_replaces_signatures_and_nothing_else() {
+    let world = World::new();
+    let before = world.read(BUNDLE);
+    let sign = |output: &str| world.run(&["sign", BUNDLE, "--key", "anna.key", "-o", output]).run();
+    for output in [BUNDLE, "anna.key", "release.yaml", "."] {
+        let refused = sign(output).assert_code(USAGE);
+        assert!(refused.stderr.contains("is there and is no signature"), "{}", refused.stderr);
+    }
+    assert!(world.read(BUNDLE) == before, "the bundle is as it was");
+    // A signature, under whatever name, and what is left of one.
+    world.write("cut.minisig", "untrusted comment: ");
+    for output in ["mine", "mine", "cut.minisig"] {
+        sign(output).assert_ok();
+        let trusted = world.run(&["verify", BUNDLE, "--trust", "anna.key.pub", "--signature", output]).run();
+        assert!(is_called_trusted(&trusted.assert_ok()));
+    }
+}
+
+#[test]
+fn sec_57_the_name_of_a_signature_file_stays_within_its_line() {
+    let world = World::new();
+    world.write("release.tar.a\nsigned by anna, key 00: x\ntrusted\n.minisig", "x");
+    let refused = world.verify(TRUST);
+    assert!(!is_called_trusted(&refused) && refused.stdout.contains("\\u{a}trusted\\u{a}"), "{}", refused.stdout);
+    let push = world.run(&["push", BUNDLE, "--trust", "anna.key.pub", "--registry", "127.0.0.1:1/x"]).run();
+    let refused = push.assert_code(TRUST);
+    assert!(!refused.stderr.lines().any(|line| line.starts_with("trusted")), "{}", refused.stderr);
+}
+
+#[test]
 fn sec_68_signers_are_counted_by_their_keys_and_by_nothing_else() {
     let world = World::new();
     let policy = world.policy("2 of [anna, ben, carol]");

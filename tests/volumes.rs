@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use octobundle::bundle::Bundle;
 use octobundle::oci::Digest;
 use support::cli::Output;
-use support::images::TestImage;
+use support::images::{Sample, TestImage};
 use support::release::Release;
 
 const USAGE: i32 = 2;
@@ -102,9 +102,10 @@ fn cut(folder: &Path, name: &str, whole: &[u8], size: usize) -> usize {
 fn describe(folder: &Path, stem: &str, whole: &[u8], size: usize, id: &str) {
     let mut volumes = Vec::new();
     for (index, volume) in whole.chunks(size).enumerate() {
-        let (digest, begins) = (Digest::of(volume), Digest::of(&volume[..volume.len().min(4096)]));
+        let edge = volume.len().min(4096);
+        let [digest, begins, ends] = [volume, &volume[..edge], &volume[volume.len() - edge..]].map(Digest::of);
         volumes.push(format!(
-            "    {{\n      \"name\": \"{stem}.tar.{:03}\",\n      \"size\": {},\n      \"digest\": \"{digest}\",\n      \"begins\": \"{begins}\"\n    }}",
+            "    {{\n      \"name\": \"{stem}.tar.{:03}\",\n      \"size\": {},\n      \"digest\": \"{digest}\",\n      \"begins\": \"{begins}\",\n      \"ends\": \"{ends}\"\n    }}",
             index + 1,
             volume.len()
         ));
@@ -289,7 +290,7 @@ fn u_04_a_volume_of_another_pull_or_bundle_is_named() {
     let other = Cut::of(Release::of(&[&changed, &jmeter()]), SIZE);
     let cut = Cut::new();
     fs::copy(other.volume(2), cut.volume(2)).unwrap();
-    cut.refused(INTEGRITY, &["x.tar.002` is not this bundle's", "octoperf/agent:1"]);
+    cut.refused(INTEGRITY, &["x.tar.002` is not this bundle's: neither its first bytes", "octoperf/agent:1"]);
     let cut = Cut::new();
     fs::copy(other.volume(1), cut.volume(1)).unwrap();
     cut.refused(INTEGRITY, &["x.tar.001` is stale: it is from another pull of sample-1"]);
@@ -333,11 +334,42 @@ fn u_01_a_turned_bit_in_a_volume_is_found_and_the_volume_named() {
     let said = cut.run("verify", &["stick"]).assert_code(INTEGRITY);
     assert!(said.stdout.contains("in volume: ") && said.stdout.contains("x.tar.003"), "{}", said.stdout);
 
-    // In the first bytes of a volume, by which it is known, the same fault is seen before it is read.
+    // In the first or last bytes of a volume, by which it is known, the same fault is seen before it is read.
     volume[60_000] ^= 1;
-    volume[5] ^= 1;
-    fs::write(cut.volume(3), &volume).unwrap();
-    cut.refused(INTEGRITY, &["x.tar.003` is not this bundle's", "or it is damaged"]);
+    for place in [5, SIZE - 1] {
+        let mut turned = volume.clone();
+        turned[place] ^= 1;
+        fs::write(cut.volume(3), &turned).unwrap();
+        cut.refused(INTEGRITY, &["x.tar.003` is damaged: it is this bundle's", "agent:1", "octobundle repair "]);
+    }
+}
+
+#[test]
+fn u_04_whose_a_volume_beyond_the_first_is_stands_in_it() {
+    let later = Release::of(&[&TestImage::new("octoperf/agent:1").random_layer(8, 310_000), &jmeter()]);
+    let strange =
+        [10, 11, 12, 13, 14, 15].map(|seed| TestImage::new(&format!("a/b:{seed}")).random_layer(seed, 60_000));
+    let strange = Release::of(&strange.iter().map(|image| image as &dyn Sample).collect::<Vec<_>>());
+    let fourth = |release: &Release| release.bundle().chunks(SIZE).nth(3).expect("it is as long").to_vec();
+    let (later, strange) = (fourth(&later), fourth(&strange));
+    for new in [Cut::new, Cut::undescribed] {
+        let cut = new();
+        fs::write(cut.volume(4), &later).unwrap();
+        cut.refused(INTEGRITY, &["x.tar.004` is stale: another pull left it, with layers of this bundle", "jmeter:5"]);
+        let cut = new();
+        fs::write(cut.volume(4), &strange).unwrap();
+        cut.refused(INTEGRITY, &["x.tar.004` is of another bundle: it holds layers that this one has not", "jmeter:5"]);
+        let cut = new();
+        fs::write(cut.volume(4), vec![0; SIZE]).unwrap();
+        cut.refused(INTEGRITY, &["x.tar.004` is not this bundle's", "nothing in it tells whose it is"]);
+    }
+    // Damaged at both ends, it still holds a header where this bundle has one.
+    let cut = Cut::new();
+    let mut torn = fs::read(cut.volume(4)).unwrap();
+    torn[..10].fill(7);
+    torn[SIZE - 10..].fill(7);
+    fs::write(cut.volume(4), torn).unwrap();
+    cut.refused(INTEGRITY, &["x.tar.004` is damaged: it is this bundle's", "jmeter:5"]);
 }
 
 #[test]

@@ -60,9 +60,11 @@ fn assert_set(release: &Release, folder: &str, whole: &[u8], size: usize) {
     for (index, expected) in whole.chunks(size).enumerate() {
         let name = format!("x.tar.{:03}", index + 1);
         assert!(release.site.read(&format!("{folder}/{name}")) == expected, "{name} has other bytes");
-        let begins = Digest::of(&expected[..expected.len().min(4096)]).to_string();
+        let edge = expected.len().min(4096);
+        let begins = Digest::of(&expected[..edge]).to_string();
+        let ends = Digest::of(&expected[expected.len() - edge..]).to_string();
         let digest = Digest::of(expected).to_string();
-        volumes.push(json!({"name": name, "size": expected.len(), "digest": digest, "begins": begins}));
+        volumes.push(json!({"name": name, "size": expected.len(), "digest": digest, "begins": begins, "ends": ends}));
     }
     let description: Value = serde_json::from_slice(&release.site.read(&format!("{folder}/x.volumes.json"))).unwrap();
     let id = Bundle::open(release.site.path(folder)).unwrap().layout().id().to_string();

@@ -2,10 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io::Read as _;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::plain_file;
 use crate::oci::Digest;
@@ -14,9 +16,9 @@ use crate::oci::Digest;
 pub(crate) const FORMAT: &str = "octobundle/volumes/v1";
 /// The most volumes: their names end in three digits.
 pub(crate) const MOST_VOLUMES: u64 = 999;
-/// The first bytes of a volume, by which it is known without reading it whole. Layers are compressed, so no two volumes
-/// begin alike.
-pub(crate) const BEGINNING: u64 = 4096;
+/// The first and the last bytes of a volume, by which it is known without reading it whole. Layers are compressed, so no
+/// two volumes begin or end alike.
+pub(crate) const EDGE: u64 = 4096;
 /// The end of a description's name.
 pub(crate) const ENDING: &str = ".volumes.json";
 /// 999 volumes with names of 255 characters take less than half of this.
@@ -50,8 +52,26 @@ pub(crate) struct DescribedVolume {
     pub(crate) size: u64,
     /// Its SHA-256.
     pub(crate) digest: Digest,
-    /// The SHA-256 of its first [`BEGINNING`] bytes, or of all if it is shorter.
+    /// The SHA-256 of its first [`EDGE`] bytes, or of all if it is shorter.
     pub(crate) begins: Digest,
+    /// The SHA-256 of its last [`EDGE`] bytes, or of all if it is shorter.
+    pub(crate) ends: Digest,
+}
+
+impl DescribedVolume {
+    /// Describes the volume that holds this range of a bundle.
+    pub(crate) fn of(
+        name: String,
+        digest: Digest,
+        bytes: &BundleBytes,
+        range: Range<u64>,
+    ) -> Result<Self, BundleError> {
+        let size = range.end - range.start;
+        let edge = size.min(EDGE);
+        let begins = Digest::of(&bytes.read(range.start, edge)?);
+        let ends = Digest::of(&bytes.read(range.end - edge, edge)?);
+        Ok(Self { name, size, digest, begins, ends })
+    }
 }
 
 impl Description {
@@ -158,6 +178,7 @@ mod tests {
             size: 10,
             digest: Digest::of(b"whole"),
             begins: Digest::of(b"begins"),
+            ends: Digest::of(b"ends"),
         };
         Description::new(Digest::of(b"bundle"), "r-1".into(), vec![volume(1), volume(2)])
     }

@@ -136,12 +136,12 @@ impl Draft {
         let lock = Arc::new(lock);
         let bytes = files::open(&lock, &partial, output.form, &lengths)?;
         let mut earlier = Earlier::open(&aside)?;
-        match space::reserve(&bytes) {
+        match space::reserve(&bytes, 0) {
             // What the earlier run left takes room too, and is worth less than the bundle.
             Err(BundleError::NoSpace { .. }) if earlier.is_some() => {
                 earlier = None;
                 files::remove_all(&aside)?;
-                space::reserve(&bytes)?;
+                space::reserve(&bytes, 0)?;
             }
             reserved => reserved?,
         }

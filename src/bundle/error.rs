@@ -141,6 +141,12 @@ pub enum BundleError {
         /// The folder on it.
         folder: PathBuf,
     },
+    /// Where a signature is to be written stands something else.
+    #[error("`{}` is there and is no signature", .0.display())]
+    NoSignature(PathBuf),
+    /// A medium has another file under the name that a copy is to get.
+    #[error("`{}` is on the medium already and holds something else", .0.display())]
+    TakenOnMedium(PathBuf),
     /// A bundle whose list of contents cannot be read, where no copy has it either.
     #[error("what belongs into `{}` is not known: its `octobundle.json` is damaged, and nothing given with it has it", .0.display())]
     HeadLost(PathBuf),
@@ -157,7 +163,7 @@ impl BundleError {
 }
 
 /// The next step for volumes that cannot be used.
-fn help_with(faults: &[VolumeFault]) -> String {
+fn help_with(bundle: &Path, faults: &[VolumeFault]) -> String {
     let names = |wanted: fn(&VolumeProblem) -> bool| {
         let names: Vec<&str> =
             faults.iter().filter(|fault| wanted(&fault.problem)).map(|fault| fault.name.as_str()).collect();
@@ -174,7 +180,12 @@ fn help_with(faults: &[VolumeFault]) -> String {
     if faults.iter().all(|fault| fault.problem.is_absence()) {
         return format!("bring {}, or say where to look with `--volumes-in FOLDER`", names(VolumeProblem::is_absence));
     }
-    format!("copy {} again from where the bundle was made", names(|problem| !problem.is_name()))
+    format!(
+        "copy {} again from where the bundle was made, or mend it with what another place has: `octobundle repair {} \
+         --from OTHER`",
+        names(|problem| !problem.is_name()),
+        typed(bundle)
+    )
 }
 
 impl Explain for BundleError {
@@ -182,9 +193,12 @@ impl Explain for BundleError {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => ErrorClass::NotFound,
             Self::BadMedium { .. } | Self::Io { .. } | Self::NoSpace { .. } | Self::TooLarge { .. } => ErrorClass::Disk,
-            Self::Exists(_) | Self::NotAFile { .. } | Self::SeveralBundles { .. } | Self::TooManyVolumes { .. } => {
-                ErrorClass::Usage
-            }
+            Self::Exists(_)
+            | Self::TakenOnMedium(_)
+            | Self::NoSignature(_)
+            | Self::NotAFile { .. }
+            | Self::SeveralBundles { .. }
+            | Self::TooManyVolumes { .. } => ErrorClass::Usage,
             Self::InUse(_) => ErrorClass::Locked,
             Self::NotABundle { .. } => ErrorClass::Input,
             Self::Volumes { faults, .. } if faults.iter().all(|fault| fault.problem.is_absence()) => {
@@ -220,11 +234,13 @@ impl Explain for BundleError {
             Self::Exists(path) => {
                 Some(format!("add `--replace`, or look at it first: `octobundle inspect {}`", typed(path)))
             }
+            Self::NoSignature(_) => Some("name another file with `-o FILE`".into()),
+            Self::TakenOnMedium(_) => Some("copy into an empty folder of the medium, or remove that file first".into()),
             Self::NotAFile { .. } => Some("name a file instead".into()),
             Self::InUse(_) => Some("wait for it to end (`--lock-wait 1h`), or name another file with `-o FILE`".into()),
-            Self::NoSpace { .. } => Some("make room, or name another place with `-o FILE`".into()),
+            Self::NoSpace { .. } => Some("make room, or name another place".into()),
             Self::TooLarge { .. } => {
-                Some("cut it with `--volume-size fat32`, or write it to ext4, XFS, NTFS or exFAT with `-o FILE`".into())
+                Some("cut it with `--volume-size fat32`, or write it to ext4, XFS, NTFS or exFAT".into())
             }
             Self::TooManyVolumes { least, .. } => {
                 Some(format!("choose a larger `--volume-size`: at least {}MiB", least.div_ceil(1 << 20)))
@@ -238,7 +254,7 @@ impl Explain for BundleError {
             Self::HeadLost(path) => {
                 Some(format!("give another copy of the same bundle: `octobundle repair {} --from COPY`", typed(path)))
             }
-            Self::Volumes { faults, .. } => Some(help_with(faults)),
+            Self::Volumes { bundle, faults } => Some(help_with(bundle, faults)),
             Self::Description { .. } | Self::OtherDescription { .. } => {
                 Some("bring the description that was written with these volumes, or name the volumes one by one".into())
             }

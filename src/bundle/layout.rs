@@ -427,7 +427,7 @@ mod tests {
     fn a_bundle_that_could_not_be_read_again_is_not_laid_out() {
         let mut lock = lock();
         assert!(Layout::new(lock.clone()).is_ok());
-        lock.title = "x".repeat(usize::try_from(MAX_HEAD_MEMBER).unwrap());
+        lock.images[0].root.media_type = "x".repeat(usize::try_from(MAX_HEAD_MEMBER).unwrap()).into();
         assert!(matches!(Layout::new(lock), Err(LockError::TooLong)));
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::bundle::bytes::{BundleBytes, Piece};
-use crate::bundle::description::{BEGINNING, DescribedVolume, Description, description_path, volume_name};
+use crate::bundle::description::{DescribedVolume, Description, description_path, volume_name};
 use crate::bundle::error::BundleError;
 use crate::bundle::form::Form;
 use crate::bundle::open::Bundle;
@@ -36,11 +36,30 @@ pub struct CopiedFile {
     pub digest: Digest,
 }
 
-/// A file that is to be there, under its partial name.
+/// A file that is to be there.
 struct Target {
     name: String,
     range: Range<u64>,
-    partial: PathBuf,
+    /// Its partial name, or its own one if it has that already.
+    path: PathBuf,
+    /// Whether an earlier run gave it its name.
+    named: bool,
+}
+
+impl Target {
+    fn new(folder: &Path, name: String, range: Range<u64>) -> Self {
+        let own = folder.join(&name);
+        let named = own.symlink_metadata().is_ok();
+        Self { name, range, path: if named { own } else { beside(&own, PARTIAL) }, named }
+    }
+
+    fn size(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    fn taken(&self) -> BundleError {
+        BundleError::TakenOnMedium(self.path.clone())
+    }
 }
 
 /// How far what was read back is known to come from the medium.
@@ -52,7 +71,7 @@ pub enum ReadBack {
     Forgotten,
 }
 
-/// A bundle that is on a medium, whole and read back, under partial names yet.
+/// A bundle that is on a medium, whole and read back, under partial names yet where no earlier run gave it its own.
 pub struct OnMedium {
     folder: PathBuf,
     targets: Vec<Target>,
@@ -64,23 +83,22 @@ pub struct OnMedium {
 }
 
 impl OnMedium {
-    /// Copies a bundle into `folder`, in this form, or cut as it is. What an earlier run wrote is compared and kept. Bytes
-    /// are told once they are on the medium. Then all of it is read back, past what the system remembers of it.
+    /// Copies a bundle into `folder`, in this form, or cut as it is. What an earlier run wrote is compared and kept; a file
+    /// of the bundle's name with other content is left alone and ends the copy. Bytes are told once they are on the medium.
+    /// Then all of it is read back, past what the system remembers of it. Where there is no room for it and for `beside`
+    /// bytes more, nothing is written.
     pub fn copy(
         bundle: &Bundle,
         name: &str,
         folder: &Path,
         form: Option<Form>,
+        beside: u64,
         threads: usize,
         progress: &dyn Progress,
     ) -> Result<Self, BundleError> {
         let targets = targets(bundle, name, folder, form)?;
-        let taken = targets.iter().map(|target| folder.join(&target.name)).find(|path| path.symlink_metadata().is_ok());
-        if let Some(path) = taken {
-            return Err(BundleError::Exists(path));
-        }
-        let open = targets.iter().map(|target| open_partial(&target.partial)).collect::<Result<Vec<_>, _>>()?;
-        reserve(&joined(&targets, &open)?)?;
+        let open = targets.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        take_room(&targets, &open, beside)?;
         let (id, total) = (bundle.layout().id(), bundle.layout().total());
         progress.report(Event::Planned { images: bundle.lock().images.len(), blobs: 1, bytes: total });
         progress.report(Event::Phase(Phase::Copying));
@@ -89,8 +107,7 @@ impl OnMedium {
         for (target, file) in targets.iter().zip(&open) {
             let tell = |at: u64| progress.report(Event::BlobAt { digest: id, position: target.range.start + at });
             let digest = write(bundle.bytes(), target, file, &mut pieces, &tell)?;
-            let size = target.range.end - target.range.start;
-            files.push(CopiedFile { name: target.name.clone(), size, digest });
+            files.push(CopiedFile { name: target.name.clone(), size: target.size(), digest });
         }
         progress.report(Event::BlobDone { digest: id, size: total, arrival: Arrival::Moved });
         let read_back = read_back(bundle, &targets, &open, threads, progress)?;
@@ -115,9 +132,7 @@ impl OnMedium {
             return Ok(None);
         }
         let describe = |(target, file): (&Target, &CopiedFile)| {
-            let start = bundle.bytes().read(target.range.start, file.size.min(BEGINNING))?;
-            let (name, begins) = (file.name.clone(), Digest::of(&start));
-            Ok(DescribedVolume { name, size: file.size, digest: file.digest, begins })
+            DescribedVolume::of(file.name.clone(), file.digest, bundle.bytes(), target.range.clone())
         };
         let volumes = self.targets.iter().zip(&self.files).map(describe).collect::<Result<Vec<_>, BundleError>>()?;
         let description = Description::new(bundle.layout().id(), bundle.lock().release.clone(), volumes);
@@ -132,9 +147,9 @@ impl OnMedium {
 
     /// Gives the files their names. When this returns, the medium knows all of them.
     pub fn finish(self) -> Result<(), BundleError> {
-        for target in &self.targets {
+        for target in self.targets.iter().filter(|target| !target.named) {
             let path = self.folder.join(&target.name);
-            fs::rename(&target.partial, &path).map_err(BundleError::io("give its final name to", &path))?;
+            fs::rename(&target.path, &path).map_err(BundleError::io("give its final name to", &path))?;
         }
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(BundleError::io("write", &self.folder))
     }
@@ -142,7 +157,7 @@ impl OnMedium {
 
 /// The files that the bundle will be in.
 fn targets(bundle: &Bundle, name: &str, folder: &Path, form: Option<Form>) -> Result<Vec<Target>, BundleError> {
-    let target = |name: String, range| Target { partial: beside(&folder.join(&name), PARTIAL), name, range };
+    let target = |name: String, range| Target::new(folder, name, range);
     let total = bundle.layout().total();
     let volumes = bundle.bytes().volumes();
     let lengths = match form {
@@ -161,29 +176,41 @@ fn targets(bundle: &Bundle, name: &str, folder: &Path, form: Option<Form>) -> Re
     Ok((1..).zip(lengths).map(volume).collect())
 }
 
-/// The files on the medium as one.
-fn joined(targets: &[Target], files: &[File]) -> Result<BundleBytes, BundleError> {
-    let piece = |(target, file): (&Target, &File)| {
-        let file = file.try_clone().map_err(BundleError::io("open", &target.partial))?;
-        Ok(Piece::new(target.partial.clone(), Arc::new(file), target.range.end - target.range.start))
+/// Takes the room of what is not there yet.
+fn take_room(targets: &[Target], files: &[File], beside: u64) -> Result<(), BundleError> {
+    let fresh: Vec<_> = targets.iter().zip(files).filter(|(target, _)| !target.named).collect();
+    if fresh.is_empty() { Ok(()) } else { reserve(&joined(&fresh)?, beside) }
+}
+
+/// Files on the medium as one.
+fn joined(files: &[(&Target, &File)]) -> Result<BundleBytes, BundleError> {
+    let piece = |(target, file): &(&Target, &File)| {
+        let file = file.try_clone().map_err(BundleError::io("open", &target.path))?;
+        Ok(Piece::new(target.path.clone(), Arc::new(file), target.size()))
     };
-    let pieces = targets.iter().zip(files).map(piece).collect::<Result<Vec<_>, BundleError>>()?;
-    Ok(BundleBytes::joined(targets[0].partial.clone(), pieces, targets.len() > 1))
+    let pieces = files.iter().map(piece).collect::<Result<Vec<_>, BundleError>>()?;
+    Ok(BundleBytes::joined(files[0].0.path.clone(), pieces, files.len() > 1))
 }
 
 /// The same, read past the system; none where a file system cannot do that.
-fn joined_directly(targets: &[Target], files: &[File]) -> Option<BundleBytes> {
-    let piece = |(target, file): (&Target, &File)| {
-        let direct = open_direct(&target.partial).filter(|_| is_at(file, &target.partial))?;
-        Some(Piece::direct(target.partial.clone(), direct.into(), target.range.end - target.range.start))
+fn joined_directly(files: &[(&Target, &File)]) -> Option<BundleBytes> {
+    let piece = |(target, file): &(&Target, &File)| {
+        let direct = open_direct(&target.path).filter(|_| is_at(file, &target.path))?;
+        Some(Piece::direct(target.path.clone(), direct.into(), target.size()))
     };
-    let pieces = targets.iter().zip(files).map(piece).collect::<Option<Vec<_>>>()?;
-    Some(BundleBytes::joined(targets[0].partial.clone(), pieces, targets.len() > 1))
+    let pieces = files.iter().map(piece).collect::<Option<Vec<_>>>()?;
+    Some(BundleBytes::joined(files[0].0.path.clone(), pieces, files.len() > 1))
 }
 
-fn open_partial(path: &Path) -> Result<File, BundleError> {
-    let mut options = OpenOptions::new();
-    let file = plain_file::open(options.read(true).write(true).create(true).truncate(false), "write", path)?;
+fn open(target: &Target) -> Result<File, BundleError> {
+    let (mut options, path) = (OpenOptions::new(), &target.path);
+    options.read(true);
+    if target.named {
+        let file = plain_file::open(&mut options, "open", path)?;
+        let length = file.metadata().map_err(BundleError::io("look at", path))?.len();
+        return if length == target.size() { Ok(file) } else { Err(target.taken()) };
+    }
+    let file = plain_file::open(options.write(true).create(true).truncate(false), "write", path)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(BundleError::InUse(path.to_owned())),
@@ -199,7 +226,7 @@ fn write(
     pieces: &mut Option<PieceSums>,
     tell: &dyn Fn(u64),
 ) -> Result<Digest, BundleError> {
-    let size = target.range.end - target.range.start;
+    let size = target.size();
     let mut hasher = Hasher::new();
     let mut comparing = true;
     let mut synced = 0;
@@ -208,20 +235,24 @@ fn write(
         let length = (size - at).min(CHUNK);
         let chunk = from.read(target.range.start + at, length)?;
         comparing = comparing && holds(file, &chunk, at);
-        if !comparing {
-            write_all_at(file, &chunk, at).map_err(BundleError::io("write", &target.partial))?;
+        match (comparing, target.named) {
+            (true, _) => {}
+            (false, true) => return Err(target.taken()),
+            (false, false) => write_all_at(file, &chunk, at).map_err(BundleError::io("write", &target.path))?,
         }
         hasher.update(&chunk);
         if let Some(pieces) = pieces {
             pieces.update(&chunk);
         }
         if hasher.length() - synced >= SYNC_EVERY || hasher.length() == size {
-            file.sync_data().map_err(BundleError::io("write", &target.partial))?;
+            file.sync_data().map_err(BundleError::io("write", &target.path))?;
             synced = hasher.length();
             tell(synced);
         }
     }
-    file.set_len(size).and_then(|()| file.sync_all()).map_err(BundleError::io("write", &target.partial))?;
+    if !target.named {
+        file.set_len(size).and_then(|()| file.sync_all()).map_err(BundleError::io("write", &target.path))?;
+    }
     Ok(hasher.digest())
 }
 
@@ -240,19 +271,20 @@ fn read_back(
     progress: &dyn Progress,
 ) -> Result<ReadBack, BundleError> {
     for (target, file) in targets.iter().zip(files) {
-        forget(file).map_err(BundleError::io("read back", &target.partial))?;
+        forget(file).map_err(BundleError::io("read back", &target.path))?;
     }
-    let (copy, how) = match joined_directly(targets, files) {
+    let all: Vec<_> = targets.iter().zip(files).collect();
+    let (copy, how) = match joined_directly(&all) {
         Some(copy) => (copy, ReadBack::Direct),
-        None => (joined(targets, files)?, ReadBack::Forgotten),
+        None => (joined(&all)?, ReadBack::Forgotten),
     };
     let verdict = verify_bytes(&copy, threads, progress)?;
     if verdict.findings.is_empty() && verdict.checksums.as_ref() == Some(bundle.checksums()) {
         return Ok(how);
     }
     // Either the source was damaged, or the medium keeps other bytes than it was given. Both are begun anew.
-    for target in targets {
-        fs::remove_file(&target.partial).map_err(BundleError::io("remove", &target.partial))?;
+    for target in targets.iter().filter(|target| !target.named) {
+        fs::remove_file(&target.path).map_err(BundleError::io("remove", &target.path))?;
     }
     let source = bundle.verify(threads, progress)?;
     if source.findings.is_empty() {

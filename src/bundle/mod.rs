@@ -46,7 +46,7 @@ pub use names::check_output;
 pub use open::Bundle;
 pub use patchwork::{Mended, Patchwork, Segment};
 pub use place::BundlePlace;
-pub use signatures::{read_signature, signature_files, signature_path, write_signature};
+pub use signatures::{check_signature_path, read_signature, signature_files, signature_path, write_signature};
 pub use space::free_space;
 pub use stack::Stack;
 pub use verify::{Finding, Problem, Verdict, verify};

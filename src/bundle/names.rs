@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::bundle::bytes::BundleBytes;
 use crate::bundle::description::{
-    BEGINNING, DescribedVolume, Description, MOST_VOLUMES, checksums_path, description_path, volume_path,
+    DescribedVolume, Description, MOST_VOLUMES, checksums_path, description_path, volume_path,
 };
 use crate::bundle::draft::ExistingOutput;
 use crate::bundle::error::BundleError;
@@ -199,9 +199,8 @@ fn describe(
     let mut volumes = Vec::new();
     for (index, (piece, digest)) in bytes.pieces().iter().zip(digests).enumerate() {
         let path = output.form.path(&output.path, index);
-        let begins = Digest::of(&bytes.read(piece.range().start, piece.length.min(BEGINNING))?);
         let name = file_name(&path).to_string_lossy().into_owned();
-        volumes.push(DescribedVolume { name, size: piece.length, digest: *digest, begins });
+        volumes.push(DescribedVolume::of(name, *digest, bytes, piece.range())?);
     }
     Ok(Description::new(layout.id(), layout.lock().release.clone(), volumes))
 }

@@ -2,13 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::bundle::error::BundleError;
 use crate::bundle::plain_file::{beside, open_at_once};
 use crate::content::{Readers, folder_of, write_whole};
-use crate::trust::{KeyId, MAX_SIGNATURE_BYTES};
+use crate::trust::{KeyId, MAX_SIGNATURE_BYTES, Signature};
 
 const ENDING: &str = ".minisig";
 
@@ -50,8 +50,21 @@ pub fn read_signature(path: &Path) -> Result<Vec<u8>, BundleError> {
     Ok(bytes)
 }
 
-/// Writes a signature file in one step, in the place of an earlier one.
+/// Refuses a name under which something stands that is no signature.
+pub fn check_signature_path(path: &Path) -> Result<(), BundleError> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(BundleError::io("look at", path)(error)),
+        // One that is cut or damaged may be made anew.
+        Ok(metadata) if metadata.is_file() && path.extension() == Some(OsStr::new("minisig")) => Ok(()),
+        Ok(metadata) if metadata.is_file() && Signature::parse(&read_signature(path)?).is_ok() => Ok(()),
+        Ok(_) => Err(BundleError::NoSignature(path.to_owned())),
+    }
+}
+
+/// Writes a signature file in one step, in the place of an earlier one, and of nothing else.
 pub fn write_signature(path: &Path, bytes: &[u8]) -> Result<(), BundleError> {
+    check_signature_path(path)?;
     write_whole(path, bytes, Readers::Umask).map_err(BundleError::io("write", path))
 }
 

@@ -12,9 +12,9 @@ use crate::content::folder_of;
 const FAT_LIMIT: u64 = u32::MAX as u64;
 
 /// Makes sure that the files of a draft can grow to their lengths, and takes the space where the file system allows it.
-/// All of them are looked at before any takes room.
-pub(crate) fn reserve(bytes: &BundleBytes) -> Result<(), BundleError> {
-    let mut needed = 0;
+/// All of them are looked at before any takes room. `beside` bytes more must be free for what comes beside them.
+pub(crate) fn reserve(bytes: &BundleBytes, beside: u64) -> Result<(), BundleError> {
+    let mut needed = beside;
     for piece in bytes.pieces() {
         let file = piece.file()?;
         check_limits(file, piece.length)?;
@@ -77,7 +77,14 @@ fn held_bytes(file: &File) -> io::Result<u64> {
 
 #[cfg(unix)]
 fn free_bytes(file: &File) -> Option<u64> {
-    rustix::fs::fstatvfs(file).ok().map(|stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+    let stat = rustix::fs::fstatvfs(file).ok()?;
+    free_of(stat.f_blocks, stat.f_bavail, stat.f_frsize)
+}
+
+/// A file system that says it has no blocks at all, as some of FUSE's do, does not tell what is free.
+#[cfg(unix)]
+fn free_of(blocks: u64, available: u64, size: u64) -> Option<u64> {
+    (blocks > 0).then(|| available.saturating_mul(size))
 }
 
 #[cfg(not(unix))]
@@ -98,4 +105,30 @@ fn allocate(file: &File, size: u64) -> io::Result<()> {
 #[cfg(not(target_os = "linux"))]
 fn allocate(file: &File, size: u64) -> io::Result<()> {
     file.set_len(size)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use crate::bundle::bytes::Piece;
+
+    #[test]
+    fn what_comes_beside_a_bundle_needs_room_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        let file = std::sync::Arc::new(File::options().create_new(true).write(true).open(&path).unwrap());
+        let bytes = BundleBytes::joined(path.clone(), vec![Piece::new(path, file, 10)], false);
+        assert!(reserve(&bytes, 0).is_ok());
+        // More than any disk has.
+        assert!(matches!(reserve(&bytes, 1 << 60), Err(BundleError::NoSpace { .. })));
+    }
+
+    #[test]
+    fn what_is_free_is_only_known_where_the_file_system_tells() {
+        for (blocks, available, free) in
+            [(100, 5, Some(2560)), (100, 0, Some(0)), (0, 0, None), (1, u64::MAX, Some(u64::MAX))]
+        {
+            assert_eq!(free_of(blocks, available, 512), free);
+        }
+    }
 }

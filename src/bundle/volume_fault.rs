@@ -5,13 +5,17 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::bundle::bytes::BundleBytes;
+use crate::bundle::header::BLOCK;
 use crate::bundle::layout::{Layout, MemberPath};
 use crate::bundle::stand_in::stand_in;
 use crate::images::LockedImage;
-use crate::oci::ImageRef;
+use crate::oci::{Digest, ImageRef};
 
 /// Names shown of the images that a volume's loss hurts; the rest is counted.
 const SHOWN_IMAGES: usize = 5;
+/// How far a volume that is not this bundle's is looked into for a sign of whose it is. A layer of a usual image ends
+/// within that.
+const LOOKED_INTO: u64 = 64 * 1024 * 1024;
 
 /// One volume that cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,24 +63,29 @@ pub enum VolumeProblem {
         /// The length that it has.
         got: u64,
     },
-    /// It has other bytes: an earlier pull under this name left it, it is another bundle's, or it is damaged.
+    /// It is this bundle's, and not all of its bytes are as they were.
+    Damaged {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Nothing in it is this bundle's, as far as was looked, and nothing tells whose it is.
     Foreign {
         /// Which file.
         path: PathBuf,
     },
-    /// It is the first volume of another pull of the same release.
+    /// It is from another pull of the same release, or of one that has some of the same layers.
     Stale {
         /// Which file.
         path: PathBuf,
-        /// The release.
-        release: String,
+        /// The release; none where the volume does not name it.
+        release: Option<String>,
     },
-    /// It belongs to another bundle that is known.
+    /// It belongs to another bundle.
     OfAnother {
         /// Which file.
         path: PathBuf,
-        /// The release in the other bundle.
-        release: String,
+        /// The release in the other bundle; none where the volume does not name it.
+        release: Option<String>,
     },
     /// It has a number behind the last one.
     Extra {
@@ -104,16 +113,31 @@ impl fmt::Display for VolumeFault {
             VolumeProblem::Long { path, expected, got } => {
                 write!(f, "volume `{}` is too long: it has {got} bytes instead of {expected}", path.display())?;
             }
+            VolumeProblem::Damaged { path } => {
+                write!(
+                    f,
+                    "volume `{}` is damaged: it is this bundle's, but some of its bytes changed",
+                    path.display()
+                )?;
+            }
             VolumeProblem::Foreign { path } => write!(
                 f,
-                "volume `{}` is not this bundle's: an earlier pull left it, it is another bundle's, or it is damaged",
+                "volume `{}` is not this bundle's: neither its first bytes nor its last ones are, and nothing in it tells whose it is",
                 path.display()
             )?,
-            VolumeProblem::Stale { path, release } => {
+            VolumeProblem::Stale { path, release: Some(release) } => {
                 write!(f, "volume `{}` is stale: it is from another pull of {release}", path.display())?;
             }
-            VolumeProblem::OfAnother { path, release } => {
+            VolumeProblem::Stale { path, release: None } => write!(
+                f,
+                "volume `{}` is stale: another pull left it, with layers of this bundle at other places",
+                path.display()
+            )?,
+            VolumeProblem::OfAnother { path, release: Some(release) } => {
                 write!(f, "volume `{}` is of another bundle, which holds {release}", path.display())?;
+            }
+            VolumeProblem::OfAnother { path, release: None } => {
+                write!(f, "volume `{}` is of another bundle: it holds layers that this one has not", path.display())?;
             }
             VolumeProblem::Extra { path, count } => {
                 write!(f, "volume `{}` is one too many: the bundle has {count} volumes", path.display())?;
@@ -169,6 +193,35 @@ pub(crate) fn pair_up(faults: &[VolumeFault]) -> Vec<VolumeFault> {
         }
     }
     paired
+}
+
+/// A problem of the volume from `from` on, said more exactly where the volume itself tells whose it is.
+pub(crate) fn judged(problem: VolumeProblem, layout: &Layout, from: u64) -> VolumeProblem {
+    let VolumeProblem::Foreign { path } = problem else { return problem };
+    let Ok(volume) = BundleBytes::of_file(&path) else { return VolumeProblem::Foreign { path } };
+    if fits(layout, &volume, from) == Some(true) {
+        return VolumeProblem::Damaged { path };
+    }
+    let blobs = blobs_in(&volume, from);
+    if blobs.is_empty() {
+        VolumeProblem::Foreign { path }
+    } else if blobs.iter().any(|digest| layout.blob(digest).is_some()) {
+        VolumeProblem::Stale { path, release: None }
+    } else {
+        VolumeProblem::OfAnother { path, release: None }
+    }
+}
+
+/// The blobs whose headers stand in the first part of a volume, if it was cut from a bundle as long as this one's
+/// volumes are.
+fn blobs_in(volume: &BundleBytes, from: u64) -> BTreeSet<Digest> {
+    let headers = from.next_multiple_of(BLOCK) - from;
+    let places = (headers..volume.length().min(LOOKED_INTO)).step_by(usize::try_from(BLOCK).expect("it is small"));
+    let found = places.filter_map(|at| match volume.header_at(at) {
+        Ok(Some((MemberPath::Blob(digest), _))) => Some(digest),
+        _ => None,
+    });
+    found.collect()
 }
 
 /// The images that cannot be used without the bytes in a range; all of them where it holds a part of the head.

@@ -3,18 +3,19 @@
 //! With a description each volume is known by its length and its first bytes, whatever it is called. Without one the
 //! names give the order, and the headers that the lock implies tell whether a volume is this bundle's.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::bytes::{BundleBytes, Piece};
-use crate::bundle::description::{BEGINNING, DescribedVolume, Description, MOST_VOLUMES, volume_name};
+use crate::bundle::description::{DescribedVolume, Description, EDGE, MOST_VOLUMES, volume_name};
 use crate::bundle::error::BundleError;
 use crate::bundle::layout::Layout;
 use crate::bundle::locate::{Candidate, Located, VolumeSet, locate};
 use crate::bundle::open::read_layout;
 use crate::bundle::place::BundlePlace;
 use crate::bundle::plain_file::beside;
-use crate::bundle::volume_fault::{VolumeFault, VolumeProblem, fits, hurt, pair_up};
+use crate::bundle::volume_fault::{VolumeFault, VolumeProblem, fits, hurt, judged, pair_up};
 use crate::content::folder_of;
 use crate::oci::Digest;
 
@@ -121,6 +122,7 @@ impl Slot {
             Some(
                 VolumeProblem::Short { path, .. }
                 | VolumeProblem::Long { path, .. }
+                | VolumeProblem::Damaged { path }
                 | VolumeProblem::Foreign { path }
                 | VolumeProblem::Stale { path, .. }
                 | VolumeProblem::OfAnother { path, .. },
@@ -142,9 +144,9 @@ fn finish(set: &VolumeSet, slots: Vec<Slot>) -> Result<BundleBytes, BundleError>
     let mut faults = Vec::new();
     for (index, slot) in slots.into_iter().enumerate() {
         let Some(problem) = slot.problem else { continue };
-        let images = match (&layout, bytes.pieces().get(index).map(Piece::range)) {
-            (Some(layout), Some(range)) => hurt(layout, range.start, range.end),
-            _ => Vec::new(),
+        let (problem, images) = match (&layout, bytes.pieces().get(index).map(Piece::range)) {
+            (Some(layout), Some(range)) => (judged(problem, layout, range.start), hurt(layout, range.start, range.end)),
+            _ => (problem, Vec::new()),
         };
         faults.push(VolumeFault { name: slot.name, number: index + 1, problem, images });
     }
@@ -211,21 +213,20 @@ fn described_problem(
         return Ok(Some(VolumeProblem::Foreign { path }));
     }
     let bytes = BundleBytes::of_file(&file.path)?;
-    let begins = |length: u64| -> Result<bool, BundleError> {
-        let wanted = length.min(BEGINNING).min(bytes.length());
-        Ok(Digest::of(&bytes.read(0, wanted)?) == volume.begins)
-    };
-    if begins(expected)? {
-        return Ok(match got.cmp(&expected) {
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Less => Some(VolumeProblem::Short { path, expected, got }),
-            std::cmp::Ordering::Greater => Some(VolumeProblem::Long { path, expected, got }),
-        });
-    }
-    if got < expected.min(BEGINNING) {
-        return Ok(Some(VolumeProblem::Short { path, expected, got }));
-    }
-    Ok(Some(stranger(&path, &bytes, description)))
+    let edge = expected.min(EDGE).min(bytes.length());
+    let is =
+        |from: u64, known: &Digest| -> Result<bool, BundleError> { Ok(Digest::of(&bytes.read(from, edge)?) == *known) };
+    let begins = is(0, &volume.begins)?;
+    Ok(match got.cmp(&expected) {
+        Ordering::Equal => match (begins, is(bytes.length() - edge, &volume.ends)?) {
+            (true, true) => None,
+            (true, false) | (false, true) => Some(VolumeProblem::Damaged { path }),
+            (false, false) => Some(stranger(&path, &bytes, description)),
+        },
+        Ordering::Less if begins || got < EDGE => Some(VolumeProblem::Short { path, expected, got }),
+        Ordering::Greater if begins => Some(VolumeProblem::Long { path, expected, got }),
+        Ordering::Less | Ordering::Greater => Some(stranger(&path, &bytes, description)),
+    })
 }
 
 /// What a file is that does not begin as the volume whose name it has.
@@ -234,9 +235,9 @@ fn stranger(path: &Path, bytes: &BundleBytes, description: &Description) -> Volu
     match read_layout(bytes) {
         Ok(layout) if layout.id() == description.bundle => VolumeProblem::Foreign { path },
         Ok(layout) if layout.lock().release == description.release => {
-            VolumeProblem::Stale { path, release: layout.lock().release.clone() }
+            VolumeProblem::Stale { path, release: Some(layout.lock().release.clone()) }
         }
-        Ok(layout) => VolumeProblem::OfAnother { path, release: layout.lock().release.clone() },
+        Ok(layout) => VolumeProblem::OfAnother { path, release: Some(layout.lock().release.clone()) },
         Err(_) => VolumeProblem::Foreign { path },
     }
 }
@@ -328,9 +329,9 @@ fn structural_slot(
         let (path, got) = (file.path.clone(), file.length);
         let piece = Piece::open(&file.path)?;
         let problem = match got.cmp(&expected) {
-            std::cmp::Ordering::Less => VolumeProblem::Short { path, expected, got },
-            std::cmp::Ordering::Greater => VolumeProblem::Long { path, expected, got },
-            std::cmp::Ordering::Equal => match strange(&piece, layout, from) {
+            Ordering::Less => VolumeProblem::Short { path, expected, got },
+            Ordering::Greater => VolumeProblem::Long { path, expected, got },
+            Ordering::Equal => match strange(&piece, layout, from) {
                 None => return Ok(filled(name, piece)),
                 Some(problem) => problem,
             },
@@ -348,8 +349,8 @@ fn strange(piece: &Piece, layout: &Layout, from: u64) -> Option<VolumeProblem> {
     if from > 0
         && let Ok(other) = read_layout(&bytes)
     {
-        let release = other.lock().release.clone();
-        let same = release == layout.lock().release;
+        let release = Some(other.lock().release.clone());
+        let same = other.lock().release == layout.lock().release;
         let problem =
             if same { VolumeProblem::Stale { path, release } } else { VolumeProblem::OfAnother { path, release } };
         return Some(problem);

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::trust::{MAX_KEY_BYTES, MAX_POLICY_BYTES, Policy, PublicKey, SignatureFault, Signer};
+use octobundle::wording::line;
 use octobundle::workflow::{Trust, TrustSettings};
 
 use crate::cli::Context;
@@ -162,7 +163,8 @@ pub(crate) fn whole(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
 /// What is known of the signatures, for people: one line a signature, and what follows.
 pub(crate) fn words(trust: &Trust) -> String {
     let mut text = String::new();
-    let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
+    // A name of a file, or a release's, that went on in a further line could say anything there.
+    let mut line = |words: String| writeln!(text, "{}", line(&words)).expect("a String takes any text");
     match trust {
         Trust::Unchecked => {
             line("no signature was checked: name whom you trust with `--trust FILE.pub` or `--policy FILE`".to_owned());

@@ -13,6 +13,8 @@ pub const LOCK_SCHEMA: &str = "octobundle/lock/v1";
 /// The most bytes that a lock may name, each content counted once: 16 TiB, the largest file of ext4 with blocks of 4 KiB
 /// (`Documentation/filesystems/ext4`). Every sum over a lock that can be read then fits into 64 bits.
 const MAX_BYTES: u64 = 1 << 44;
+/// The most characters of a name, title, role or group; release manifests have 200 at most.
+const MAX_TEXT: usize = 500;
 
 /// What a release was when it was resolved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +118,9 @@ pub enum LockError {
     /// An image without anything in it.
     #[error("the lock lists no image manifest for `{0}`")]
     Empty(String),
+    /// A name or title that nobody can read, or that could be taken for more than one line.
+    #[error("the lock's {0} is longer than {MAX_TEXT} characters, or goes on in another line")]
+    Text(&'static str),
     /// A delta leaves out what is no layer of its lock, or not in the order of digests.
     #[error("the delta leaves out {0}, which is no layer of its lock or stands out of order")]
     LeftOut(Digest),
@@ -133,7 +138,7 @@ impl Explain for LockError {
         Some(match self {
             Self::Schema(_) => "use a version of octobundle as new as the one that wrote it".into(),
             Self::TooLarge | Self::TooLong => "choose fewer images with `--group` or `--platform`".into(),
-            Self::Form(_) | Self::TwoSizes { .. } | Self::TwoImages(_) | Self::Empty(_) => {
+            Self::Form(_) | Self::TwoSizes { .. } | Self::TwoImages(_) | Self::Empty(_) | Self::Text(_) => {
                 "write it anew: `octobundle resolve RELEASE --lock FILE`".into()
             }
             Self::LeftOut(_) | Self::BaseName => {
@@ -170,9 +175,15 @@ impl Lock {
         Digest::of(self.to_text().as_bytes())
     }
 
-    /// Refuses a lock that gives one digest two sizes, one name two images, or an image nothing, and one that names more
-    /// bytes than a bundle holds.
+    /// Refuses a lock that gives one digest two sizes, one name two images, or an image nothing, one that names more
+    /// bytes than a bundle holds, and one whose texts could be taken for lines of what shows them.
     pub fn check(&self) -> Result<(), LockError> {
+        let texts = [("release", &self.release), ("title", &self.title)];
+        let roles = self.images.iter().map(|image| ("role", &image.role));
+        let groups = self.images.iter().flat_map(|image| &image.groups).map(|group| ("group", group));
+        if let Some((kind, _)) = texts.into_iter().chain(roles).chain(groups).find(|(_, text)| !is_one_line(text)) {
+            return Err(LockError::Text(kind));
+        }
         let mut sizes: BTreeMap<Digest, u64> = BTreeMap::new();
         let mut names = BTreeSet::new();
         for image in &self.images {
@@ -224,6 +235,12 @@ impl Lock {
     }
 }
 
+/// Whether a text is short enough to be shown, and ends where its line does.
+fn is_one_line(text: &str) -> bool {
+    text.chars().take(MAX_TEXT + 1).count() <= MAX_TEXT
+        && !text.contains(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'])
+}
+
 impl LockedImage {
     /// Its root, image manifests and configurations.
     pub fn documents(&self) -> impl Iterator<Item = &LockedContent> {
@@ -252,5 +269,39 @@ impl LockedContent {
 impl From<&Descriptor> for LockedContent {
     fn from(descriptor: &Descriptor) -> Self {
         Self { media_type: descriptor.media_type.clone(), digest: descriptor.digest, size: descriptor.size }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(release: &str, title: &str, role: &str, group: &str) -> Result<Lock, LockError> {
+        let content = serde_json::json!({"media_type": "x/y", "digest": Digest::of(b"x"), "size": 1});
+        let lock = serde_json::json!({
+            "schema": LOCK_SCHEMA, "release": release, "title": title, "manifest": Digest::of(b"release"),
+            "images": [{
+                "name": "a:1", "role": role, "groups": [group], "source": "a", "root": content,
+                "platforms": [{"manifest": content, "config": content, "layers": []}],
+            }],
+        });
+        Lock::parse(lock.to_string().as_bytes())
+    }
+
+    #[test]
+    fn sec_57_texts_of_a_lock_are_one_line_of_a_length_that_can_be_shown() {
+        let longest = "ä".repeat(MAX_TEXT);
+        parsed(&longest, &longest, &longest, &longest).unwrap();
+        for wrong in ["a\ntrusted", "a\rb", "a\u{2028}b", "a\u{85}b", &(longest + "x")] {
+            let kinds = [
+                ("release", parsed(wrong, "t", "r", "g")),
+                ("title", parsed("s", wrong, "r", "g")),
+                ("role", parsed("s", "t", wrong, "g")),
+                ("group", parsed("s", "t", "r", wrong)),
+            ];
+            for (kind, refused) in kinds {
+                assert!(matches!(refused, Err(LockError::Text(found)) if found == kind), "{kind}: {wrong:?}");
+            }
+        }
     }
 }

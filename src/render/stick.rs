@@ -4,6 +4,7 @@ use minijinja::Value;
 
 use crate::render::error::RenderError;
 use crate::render::template::{Template, text};
+use crate::wording::line;
 
 /// A bundle on a medium, by names that are plain there: letters, digits, `.`, `_` and `-`.
 #[derive(Debug, Clone)]
@@ -53,8 +54,8 @@ impl Stick<'_> {
         let windows = Template { name: "verify.ps1", text: include_str!("../../templates/stick/verify.ps1") };
         let readme = Template { name: "README.txt", text: include_str!("../../templates/stick/README.txt") };
         let readme = readme.fill(&[
-            ("title", text(self.title)),
-            ("release", text(self.release)),
+            ("title", text(&line(self.title))),
+            ("release", text(&line(self.release))),
             ("bundle", text(self.bundle)),
             ("files", self.list()),
             ("volumes", Value::from(self.files.len() > 1)),

@@ -59,7 +59,8 @@ pub fn copy_bundle(request: &CopyRequest, progress: &dyn Progress) -> Result<Cop
     for (name, content) in &others {
         refuse_other(&request.folder.join(name), content, request.replace)?;
     }
-    let copied = OnMedium::copy(&bundle, &name, &request.folder, request.form, request.threads, progress)?;
+    let beside = others.iter().map(|(_, content)| content.len() as u64).sum::<u64>() + lists(bundle.layout().total());
+    let copied = OnMedium::copy(&bundle, &name, &request.folder, request.form, beside, request.threads, progress)?;
     let description = copied.description(&bundle, &name)?.map(|(name, text)| (name, text.into_bytes()));
     progress.report(Event::Phase(Phase::Syncing));
     let pieces = copied.pieces(&name).map(|(name, text)| (name, text.into_bytes()));
@@ -78,6 +79,12 @@ pub fn copy_bundle(request: &CopyRequest, progress: &dyn Progress) -> Result<Cop
     let read_back = copied.read_back();
     copied.finish()?;
     Ok(CopyReport { bytes: files.iter().map(|file| file.size).sum(), files, read_back })
+}
+
+/// Bytes that are enough for the lists of a bundle's pieces, volumes and checksums: a line of 100 bytes for each 4 MiB,
+/// and what 999 volumes take.
+fn lists(total: u64) -> u64 {
+    total / 40_000 + 512 * 1024
 }
 
 /// What goes beside the bundle: signatures, scripts, the report, the program.

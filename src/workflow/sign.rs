@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::bundle::{self, BundleError, BundlePlace, signature_path, write_signature};
+use crate::bundle::{self, BundleError, BundlePlace, check_signature_path, signature_path, write_signature};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::Digest;
 use crate::progress::Progress;
@@ -42,6 +42,8 @@ pub struct SignReport {
 
 /// Signs a bundle's `SHA256SUMS` once everything in the bundle agrees with it: who signs vouches for the content.
 pub fn sign(request: &SignRequest, key: &SecretKey, progress: &dyn Progress) -> Result<SignReport, Failure> {
+    // Reading everything takes long; a name that is taken is told before.
+    request.output.as_deref().map(check_signature_path).transpose()?;
     let verdict = bundle::verify(&request.bundle, request.threads, progress)?;
     let (Some(checksums), Some(lock)) = (verdict.checksums, verdict.lock) else {
         let what = format!("{} things are wrong with it, so it was not signed", verdict.findings.len());

@@ -10,6 +10,7 @@ use crate::progress::{Event, Progress};
 use crate::trust::{
     Judgement, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Older, Policy, Signature, SignatureFault, Signed, Signer,
 };
+use crate::wording::line;
 use crate::workflow::state::State;
 
 /// A clock that is this far off makes signatures look as if they came from the future.
@@ -183,7 +184,8 @@ pub(super) fn refusal(bundle: &Path, judgement: &Judgement) -> Failure {
         judgement.signers.len(),
         judgement.required
     );
-    let reasons: Vec<String> = judgement.refused.iter().map(|(place, fault)| format!("`{place}`: {fault}")).collect();
+    let reason = |(place, fault): &(String, SignatureFault)| line(&format!("`{place}`: {fault}"));
+    let reasons: Vec<String> = judgement.refused.iter().map(reason).collect();
     let reasons = if reasons.is_empty() { "no other signature was found".to_owned() } else { reasons.join("; ") };
     Failure::new(ErrorClass::Trust, reasons).within(text).with_help(format!(
         "bring the missing signature files beside the bundle, then look again: `octobundle verify {}`",
