@@ -287,6 +287,14 @@ fn u_05_a_medium_that_is_pulled_out_is_told_and_the_copy_continues() {
 }
 
 #[test]
+fn a_medium_that_sets_no_lengths_is_written_all_the_same() {
+    let release = world();
+    let Some(output) = copy_while(&release, "inject=ftruncate:error=EPERM") else { return };
+    output.assert_ok();
+    assert!(fs::read(on(&release, BUNDLE)).expect("it is there") == release.site.read(BUNDLE));
+}
+
+#[test]
 fn an_earlier_copy_of_any_kind_is_continued_to_the_right_bytes() {
     let release = world();
     let bundle = release.site.read(BUNDLE);

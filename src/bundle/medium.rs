@@ -1,6 +1,7 @@
 //! Puts a bundle onto a medium that is carried away: what is said to be there was read back from there.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -251,9 +252,14 @@ fn write(
         }
     }
     if !target.named {
-        file.set_len(size).and_then(|()| file.sync_all()).map_err(BundleError::io("write", &target.path))?;
+        end_at(file, size).and_then(|()| file.sync_all()).map_err(BundleError::io("write", &target.path))?;
     }
     Ok(hasher.digest())
+}
+
+/// Cuts off what an earlier run wrote beyond the end. Some file systems refuse to be asked where nothing is to be cut.
+fn end_at(file: &File, size: u64) -> io::Result<()> {
+    if file.metadata()?.len() == size { Ok(()) } else { file.set_len(size) }
 }
 
 /// Whether an earlier run wrote this already. What cannot be read is written again.
