@@ -264,6 +264,18 @@ fn sec_57_hostile_labels_do_nothing_to_a_terminal() {
     let shown = report(&release.site, "").assert_ok().stdout;
     assert!(shown.contains("\\u{202e}gpj.exe") && shown.contains("\\u{1b}]0;owned"), "{shown}");
     assert!(shown.chars().all(|c| c == '\n' || !c.is_control()));
+    // A label with a line end makes no line of its own.
+    let lying = TestImage::new("octoperf/agent:1")
+        .layer(b"x")
+        .created("x\nsigned     trusted: who has to")
+        .label("license", "x\nsigned     trusted");
+    let other = Release::of(&[&lying]);
+    other.bundle();
+    let lines = report(&other.site, "").assert_ok().stdout;
+    assert!(
+        !lines.lines().any(|line| line.starts_with("signed     trusted")) && lines.contains("\\u{a}signed"),
+        "{lines}"
+    );
     let json = report(&release.site, "--json").assert_ok();
     assert!(json.stdout.chars().all(|c| c == '\n' || !c.is_control()));
     assert_eq!(json.json()["images"][0]["platforms"][0]["created"], hostile());

@@ -257,6 +257,18 @@ fn u_04_without_a_description_headers_tell_a_stranger() {
 }
 
 #[test]
+fn u_04_without_a_description_volumes_that_are_swapped_are_told_by_their_headers() {
+    let images = [10, 11, 12, 13, 14, 15].map(|seed| TestImage::new(&format!("a/b:{seed}")).random_layer(seed, 60_000));
+    let cut = Cut::of(Release::of(&images.iter().map(|image| image as &dyn Sample).collect::<Vec<_>>()), SIZE);
+    fs::remove_file(cut.description()).unwrap();
+    let aside = cut.stick.join("aside");
+    fs::rename(cut.volume(2), &aside).unwrap();
+    fs::rename(cut.volume(3), cut.volume(2)).unwrap();
+    fs::rename(&aside, cut.volume(3)).unwrap();
+    cut.refused(INTEGRITY, &["volumes `x.tar.002` and `x.tar.003` are swapped", "give the files their names back"]);
+}
+
+#[test]
 fn u_04_a_number_far_behind_the_last_one_is_named_and_nothing_else() {
     let cut = Cut::undescribed();
     fs::copy(cut.volume(4), cut.volume(9)).unwrap();
@@ -412,6 +424,13 @@ fn a_description_that_lies_or_is_damaged_is_named_and_volumes_named_one_by_one_d
         let all: Vec<String> = (1..=cut.count).map(|number| cut.volume(number).to_str().unwrap().to_owned()).collect();
         cut.run("verify", &all.iter().map(String::as_str).collect::<Vec<_>>()).assert_ok();
     }
+    // All that it says of the volumes is right, and it speaks of another bundle.
+    let cut = Cut::new();
+    let text = fs::read_to_string(cut.description()).unwrap();
+    let id = id_of(&cut.release.site.path("release.tar"));
+    let other = Digest::of(b"another bundle").to_string();
+    fs::write(cut.description(), text.replace(&id, &other)).unwrap();
+    cut.refused(INTEGRITY, &["x.volumes.json` describes bundle", "name the volumes one by one"]);
     // What it says of the volumes agrees with itself, but not with them.
     let cut = Cut::new();
     describe(&cut.stick, "x", &cut.whole, 99_999, &id_of(&cut.release.site.path("release.tar")));

@@ -120,3 +120,31 @@ impl Held {
         Base { kind: self.kind, name: self.name.clone(), id: self.id, left_out }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_layers_of_the_same_length_are_left_out() {
+        let content = |name: &str, size: u64| serde_json::json!({"media_type": "x/y", "digest": Digest::of(name.as_bytes()), "size": size});
+        let lock = serde_json::json!({
+            "schema": crate::images::LOCK_SCHEMA, "release": "s", "title": "t", "manifest": Digest::of(b"release"),
+            "images": [{
+                "name": "a:1", "role": "r", "source": "a", "root": content("manifest", 1),
+                "platforms": [{"manifest": content("manifest", 1), "config": content("config", 1),
+                    "layers": [content("one", 10), content("two", 20), content("three", 30)]}],
+            }],
+        });
+        let lock = Lock::parse(lock.to_string().as_bytes()).unwrap();
+        let held = |name: &str, size: u64| {
+            (Digest::of(name.as_bytes()), HeldBlob { size, repositories: ["a".parse().unwrap()].into() })
+        };
+        // Who says that a blob has another length has another blob, whatever its name.
+        let blobs = [held("one", 10), held("two", 21), held("config", 1)].into();
+        let base = Held { kind: BaseKind::Registry, name: "a".into(), id: Digest::of(b"have"), blobs }.base_for(&lock);
+        let left_out: Vec<Digest> = base.left_out.iter().map(|left| left.digest).collect();
+        assert_eq!(left_out, [Digest::of(b"one")]);
+        base.check(&lock).unwrap();
+    }
+}

@@ -103,3 +103,26 @@ impl Accepted {
         entry.older_allowed.push(Exception { sequence: older.sequence, release, bundle: *bundle, at, reason });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sec_69_what_was_accepted_is_never_lowered_and_a_bundle_is_not_older_than_itself() {
+        let (first, second) = (Digest::of(b"first"), Digest::of(b"second"));
+        let mut accepted = Accepted::default();
+        assert!(accepted.accept("x", Some(10), "x-1", &first));
+        // The same bundle by an older signature of it.
+        assert_eq!(accepted.newer_than("x", Some(5), &first), None);
+        assert!(!accepted.accept("x", Some(5), "x-1", &first));
+        for lower in [None, Some(7), Some(9)] {
+            let older = accepted.newer_than("x", lower, &second).expect("it is older");
+            assert_eq!((older.sequence, older.accepted), (lower, 10));
+        }
+        assert_eq!(accepted.newer_than("x", Some(10), &second), None);
+        assert_eq!(accepted.newer_than("y", None, &second), None, "another name is another line");
+        assert!(accepted.accept("x", Some(11), "x-2", &second));
+        assert!(accepted.newer_than("x", Some(10), &first).is_some());
+    }
+}

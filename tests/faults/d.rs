@@ -267,6 +267,20 @@ impl Drop for Mounted {
 }
 
 #[test]
+fn d_03_a_medium_without_room_for_what_comes_beside_a_bundle_is_told_before_anything_is_written() {
+    if !real::need_root("a small file system") {
+        return;
+    }
+    let release = Release::of(&[&mini()]);
+    let room = release.bundle().len() / 1024 + 100;
+    let Some(small) = Mounted::tmpfs(release.site.path("small"), &format!("size={room}k")) else { return };
+    let refused = release.site.octobundle(["copy", "release.tar", "small"]).run().assert_code(DISK);
+    assert!(refused.stderr.contains("bytes are free"), "{}", refused.stderr);
+    let written = fs::metadata(small.0.join("release.tar.partial")).map_or(0, |file| file.len());
+    assert_eq!(written, 0);
+}
+
+#[test]
 fn d_03_a_disk_that_others_fill_meanwhile_has_the_space_reserved() {
     if !real::need_root("a small file system") {
         return;
