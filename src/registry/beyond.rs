@@ -47,7 +47,7 @@ impl Exchange {
         let Some(location) = redirect_of(&answer.response) else {
             return if answer.status().is_success() { Ok(None) } else { Err(answer.refused(&what).await) };
         };
-        let mut trail = Trail::new(answer.url.clone());
+        let mut trail = Trail::new(&endpoint.api(), answer.url.clone());
         follow(&mut trail, &location, &what)?;
         let target = trail.now();
         Ok((target.origin() != answer.url.origin()).then(|| first_page(target)))

@@ -57,8 +57,8 @@ pub(super) struct Answer {
     pub(super) response: Response,
     /// Who answered, after redirects.
     pub(super) url: Url,
-    /// Whether that was another origin than the one that was asked.
-    elsewhere: bool,
+    /// Whether that was another origin than the registry's own.
+    pub(super) elsewhere: bool,
     /// Held until the body has been read.
     _place: Place,
 }
@@ -201,7 +201,7 @@ impl Exchange {
     /// Sends `call` with its login, follows redirects unless it says otherwise, answers a 401.
     pub(super) async fn once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
         let mut method = call.method.clone();
-        let mut trail = Trail::new(call.url.clone());
+        let mut trail = Trail::new(&call.endpoint.api(), call.url.clone());
         let mut refusals = 0;
         loop {
             let url = trail.now().clone();
@@ -238,20 +238,21 @@ impl Exchange {
     pub(super) async fn stream(&self, call: &Call<'_>, body: Body) -> Result<Answer, RegistryError> {
         let url = call.url.clone();
         let login = Login { endpoint: call.endpoint, url: &url, access: &call.access, what: &call.what };
-        let mut authorization = self.auth.authorization(login).await?;
+        let at_home = Trail::new(&call.endpoint.api(), url.clone()).carries_login();
+        let mut authorization = if at_home { self.auth.authorization(login).await? } else { None };
         let place = self.place_at(&shown_host(&url), "up").await;
         let mut request = self.request(call, &call.method, &url, authorization.as_ref())?;
         *request.body_mut() = Some(body);
         let response = self.transport.stream(request, &call.what).await?;
         self.note(&url, &response, &place);
-        if response.status() == StatusCode::UNAUTHORIZED {
+        if response.status() == StatusCode::UNAUTHORIZED && at_home {
             self.auth.learn(login, response.headers(), authorization).await?;
         } else if let Some(authorization) = &mut authorization
             && proves_login(response.status())
         {
             authorization.accepted();
         }
-        Ok(Answer { response, url, elsewhere: false, _place: place })
+        Ok(Answer { response, url, elsewhere: !at_home, _place: place })
     }
 
     fn request(

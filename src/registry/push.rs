@@ -157,6 +157,10 @@ impl Exchange {
     /// The address in an answer to which the next bytes go.
     pub(super) fn upload_address(&self, answer: &Answer, what: &str) -> Result<Url, RegistryError> {
         let host = shown_host(&answer.url);
+        if answer.elsewhere {
+            let (target, why) = (shown_url(&answer.url), "the registry was redirected to another server to answer");
+            return Err(RegistryError::LocationRefused { host, what: what.to_owned(), target, why });
+        }
         let Some(named) = answer.header("location") else {
             let why = "it does not say where the bytes go (`Location`)".into();
             return Err(RegistryError::Answer { host, what: what.to_owned(), why });

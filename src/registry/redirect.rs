@@ -17,8 +17,10 @@ pub(super) struct Trail {
 }
 
 impl Trail {
-    pub(super) fn new(start: Url) -> Self {
-        Self { now: start.clone(), start, hops: 0, left: false }
+    /// The way of a request that begins at `start`. The login is that of the registry at `home`.
+    pub(super) fn new(home: &Url, start: Url) -> Self {
+        let left = start.origin() != home.origin();
+        Self { now: start.clone(), start, hops: 0, left }
     }
 
     pub(super) fn now(&self) -> &Url {
@@ -62,8 +64,12 @@ impl Trail {
 mod tests {
     use super::*;
 
+    fn trail_from(start: &str) -> Trail {
+        Trail::new(&Url::parse("https://reg.corp:8443/v2/").unwrap(), Url::parse(start).unwrap())
+    }
+
     fn trail() -> Trail {
-        Trail::new(Url::parse("https://reg.corp:8443/v2/a/blobs/x").unwrap())
+        trail_from("https://reg.corp:8443/v2/a/blobs/x")
     }
 
     #[test]
@@ -87,6 +93,16 @@ mod tests {
             trail.follow(location).unwrap();
             assert_eq!(trail.carries_login(), kept, "{location}");
             assert_eq!((trail.now().username(), trail.now().password()), ("", None), "{location}");
+        }
+    }
+
+    #[test]
+    fn sec_01_a_request_that_begins_elsewhere_never_carries_the_login() {
+        for start in ["https://cdn.corp/u/1", "https://reg.corp/u/1", "http://reg.corp:8443/u/1"] {
+            let mut trail = trail_from(start);
+            assert!(!trail.carries_login(), "{start}");
+            trail.follow("https://reg.corp:8443/v2/").unwrap();
+            assert!(!trail.carries_login(), "{start}, and then home");
         }
     }
 

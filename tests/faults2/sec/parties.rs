@@ -417,6 +417,48 @@ async fn sec_13_no_answer_to_any_step_of_an_upload_sends_bytes_elsewhere() {
     assert_eq!(thief.seen().len(), 0);
 }
 
+#[tokio::test]
+async fn sec_13_an_upload_that_is_redirected_to_another_server_goes_no_further() {
+    // Says that uploads are taken, and asks whoever sends bytes for the login.
+    let thief = Scripted::start(|seen, _| match seen.method.as_str() {
+        "POST" | "GET" => Reply::new(202).header("Location", "/u/1").header("Range", "0-0"),
+        _ => ask_for_password(),
+    })
+    .await;
+    let (layer, registry) = (content(), registry(with_login()));
+    for status in [301, 302, 303, 307, 308] {
+        for target in names_of(&thief) {
+            for step in ["POST", "GET"] {
+                let location = target.clone();
+                let server = Scripted::start(move |seen, _| {
+                    if seen.header("authorization") != Some(BASIC) {
+                        return ask_for_password();
+                    }
+                    match seen.method.as_str() {
+                        method if method == step => Reply::new(status).header("Location", &location),
+                        "PUT" => Reply::new(413),
+                        "PATCH" => Reply::new(416),
+                        _ => takes_uploads(seen, "/u/1"),
+                    }
+                })
+                .await;
+                let at = repository(&server);
+                let failure = pushed(&registry, &at, &layer).await.err().unwrap();
+                assert_eq!(failure.class(), ErrorClass::Network, "{status} {step} {target}: {failure}");
+                let from = format!("{}/c", server.host()).parse().unwrap();
+                drop(registry.mount(&at, &from, &described(&layer)).await);
+                drop(registry.try_upload(&at).await);
+            }
+        }
+    }
+    let asked = thief.seen();
+    assert!(asked.len() > 100, "redirects are followed: {}", asked.len());
+    for seen in asked {
+        let harmless = seen.body.is_empty() && matches!(seen.method.as_str(), "POST" | "GET");
+        assert!(harmless && seen.header("authorization").is_none(), "{seen:?}");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn sec_14_a_helper_that_answers_for_another_server_is_not_believed() {
