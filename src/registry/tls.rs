@@ -17,7 +17,7 @@ use crate::registry::certificate::Facts;
 use crate::registry::error::RegistryError;
 use crate::registry::settings::{ClientCertificate, TrustedCertificates};
 use crate::registry::sync::lock;
-use crate::registry::tls_report::{Recording, Seen, SeenCell};
+use crate::registry::tls_report::{Seen, Shown};
 
 /// Who signed the certificates that were refused, by server name; errors of the TLS library do not say.
 pub(super) type Issuers = Arc<Mutex<HashMap<String, String>>>;
@@ -25,7 +25,7 @@ pub(super) type Issuers = Arc<Mutex<HashMap<String, String>>>;
 /// Checks certificates against the system's store and the given ones.
 pub(super) struct Trust {
     provider: Arc<CryptoProvider>,
-    checked: Arc<dyn ServerCertVerifier>,
+    authorities: Arc<Authorities>,
     pub(super) issuers: Issuers,
     /// No store was found on this machine; the public roots in this program are used.
     pub(super) without_store: bool,
@@ -56,21 +56,20 @@ impl Trust {
         if without_store {
             roots.extend(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
         }
-        let inner = Verifier::new_with_extra_roots(roots, provider.clone()).map_err(|error| {
+        let platform = Verifier::new_with_extra_roots(roots, provider.clone()).map_err(|error| {
             RegistryError::Setting { what: format!("the trusted certificates cannot be used: {error}") }
         })?;
-        let checked = Arc::new(Checked { inner, ours, issuers: issuers.clone() });
-        Ok(Self { provider, checked, issuers, without_store })
+        Ok(Self { provider, authorities: Arc::new(Authorities { platform, ours }), issuers, without_store })
     }
 
     /// Connections whose certificate is checked.
     pub(super) fn checked(&self, shown: Option<&ClientCertificate>) -> Result<ClientConfig, RegistryError> {
-        self.config(self.checked.clone(), shown)
+        self.config(Some(self.authorities.clone()), None, shown)
     }
 
     /// Connections whose certificate is not checked.
     pub(super) fn unchecked(&self, shown: Option<&ClientCertificate>) -> Result<ClientConfig, RegistryError> {
-        self.config(Arc::new(Unchecked(self.provider.clone())), shown)
+        self.config(None, None, shown)
     }
 
     /// Connections that keep in `seen` what the server shows.
@@ -80,8 +79,8 @@ impl Trust {
         unchecked: bool,
         shown: Option<&ClientCertificate>,
     ) -> Result<ClientConfig, RegistryError> {
-        let inner = if unchecked { Arc::new(Unchecked(self.provider.clone())) } else { self.checked.clone() };
-        self.config(Arc::new(Recording { inner, seen: SeenCell(seen) }), shown)
+        let authorities = (!unchecked).then(|| self.authorities.clone());
+        self.config(authorities, Some(seen), shown)
     }
 
     pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
@@ -90,14 +89,16 @@ impl Trust {
 
     fn config(
         &self,
-        verifier: Arc<dyn ServerCertVerifier>,
+        authorities: Option<Arc<Authorities>>,
+        seen: Option<Seen>,
         shown: Option<&ClientCertificate>,
     ) -> Result<ClientConfig, RegistryError> {
+        let judge = Judge { authorities, provider: self.provider.clone(), issuers: self.issuers.clone(), seen };
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has cipher suites for TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(verifier);
+            .with_custom_certificate_verifier(Arc::new(judge));
         let Some(shown) = shown else {
             return Ok(builder.with_no_client_auth());
         };
@@ -120,29 +121,58 @@ fn certificates(file: &TrustedCertificates) -> Result<Vec<CertificateDer<'static
     Ok(all)
 }
 
-/// The platform's check with one exception: a server's own certificate that the user trusts by file. Such are often
-/// made with `CA:TRUE`, which the check refuses for servers though docker and curl take them.
-struct Checked {
-    inner: Verifier,
+/// Whom to believe: the platform's check with one exception, a server's own certificate that the user trusts by file.
+/// Such are often made with `CA:TRUE`, which the check refuses for servers though docker and curl take them.
+struct Authorities {
+    platform: Verifier,
     ours: Vec<CertificateDer<'static>>,
-    issuers: Issuers,
 }
 
-impl Checked {
-    fn is_trusted_itself(&self, leaf: &CertificateDer<'_>, name: &ServerName<'_>, now: UnixTime) -> bool {
+impl Authorities {
+    fn check(&self, shown: &Chain<'_>, ocsp: &[u8]) -> Result<(), rustls::Error> {
+        let Chain { leaf, intermediates, name, now } = *shown;
+        match self.platform.verify_server_cert(leaf, intermediates, name, ocsp, now) {
+            Err(error) if is_ca_as_server(&error) && self.trust_it_itself(shown) => Ok(()),
+            checked => checked.map(|_| ()),
+        }
+    }
+
+    fn trust_it_itself(&self, shown: &Chain<'_>) -> bool {
+        let Chain { leaf, name, now, .. } = *shown;
         self.ours.contains(leaf)
             && Facts::of(leaf).is_some_and(|facts| facts.hold_at(now))
             && ParsedCertificate::try_from(leaf).is_ok_and(|parsed| verify_server_name(&parsed, name).is_ok())
     }
+}
 
-    fn note_issuer(&self, chain_end: &CertificateDer<'_>, name: &ServerName<'_>) {
+/// What a server shows, and when.
+struct Chain<'a> {
+    leaf: &'a CertificateDer<'a>,
+    intermediates: &'a [CertificateDer<'a>],
+    name: &'a ServerName<'a>,
+    now: UnixTime,
+}
+
+/// The one that decides about every certificate of every connection. Whatever it thinks of the certificate, its key must
+/// have signed this very connection.
+struct Judge {
+    /// None takes any certificate.
+    authorities: Option<Arc<Authorities>>,
+    provider: Arc<CryptoProvider>,
+    issuers: Issuers,
+    /// Where what was shown is kept, for whoever wants to tell it.
+    seen: Option<Seen>,
+}
+
+impl Judge {
+    fn note_issuer(&self, shown: &Chain<'_>) {
+        let chain_end = shown.intermediates.last().unwrap_or(shown.leaf);
         let Some(issuer) = Facts::of(chain_end).and_then(|facts| facts.issuer) else { return };
-        let mut issuers = lock(&self.issuers);
-        issuers.insert(name.to_str().into_owned(), issuer);
+        lock(&self.issuers).insert(shown.name.to_str().into_owned(), issuer);
     }
 }
 
-impl ServerCertVerifier for Checked {
+impl ServerCertVerifier for Judge {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -151,13 +181,17 @@ impl ServerCertVerifier for Checked {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let checked = self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now);
-        let Err(error) = checked else { return checked };
-        if is_ca_as_server(&error) && self.is_trusted_itself(leaf, name, now) {
-            return Ok(ServerCertVerified::assertion());
+        let shown = Chain { leaf, intermediates, name, now };
+        let checked = self.authorities.as_ref().map_or(Ok(()), |authorities| authorities.check(&shown, ocsp));
+        if checked.is_err() {
+            self.note_issuer(&shown);
         }
-        self.note_issuer(intermediates.last().unwrap_or(leaf), name);
-        Err(error)
+        if let Some(seen) = &self.seen {
+            let chain = std::iter::once(leaf).chain(intermediates).map(|certificate| certificate.clone().into_owned());
+            let refused = checked.as_ref().err().map(ToString::to_string);
+            *lock(seen) = Some(Shown::new(chain.collect(), name.to_owned(), now, refused));
+        }
+        checked.map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -166,7 +200,7 @@ impl ServerCertVerifier for Checked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -175,17 +209,17 @@ impl ServerCertVerifier for Checked {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
-impl fmt::Debug for Checked {
+impl fmt::Debug for Judge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Checked")
+        f.write_str("Judge")
     }
 }
 
@@ -201,48 +235,4 @@ fn is_ca_as_server(error: &rustls::Error) -> bool {
         return false;
     };
     inner.to_string().contains("CaUsedAsEndEntity")
-}
-
-/// Takes any certificate, but its key must have signed this very connection.
-struct Unchecked(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Unchecked {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-impl fmt::Debug for Unchecked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unchecked")
-    }
 }

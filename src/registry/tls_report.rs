@@ -3,16 +3,15 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use crate::registry::certificate::Facts;
 use crate::registry::settings::TrustedCertificates;
-use crate::registry::sync::lock;
 
 /// A certificate chain as a server showed it.
 #[derive(Debug, Clone)]
@@ -62,6 +61,16 @@ pub(super) struct Shown {
 }
 
 impl Shown {
+    /// A chain with the server's own certificate first, and why it was refused, if it was.
+    pub(super) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        name: ServerName<'static>,
+        now: UnixTime,
+        refused: Option<String>,
+    ) -> Self {
+        Self { chain, name, now, refused }
+    }
+
     /// Tells it. `files` are those whose certificates count for this host.
     pub(super) fn report(&self, provider: &Arc<CryptoProvider>, files: &[&TrustedCertificates]) -> TlsReport {
         let facts = self.chain.iter().filter_map(|certificate| Facts::of(certificate));
@@ -95,61 +104,5 @@ impl Shown {
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build();
         let (Ok(verifier), Some((leaf, intermediates))) = (verifier, self.chain.split_first()) else { return false };
         verifier.verify_server_cert(leaf, intermediates, &self.name, &[], self.now).is_ok()
-    }
-}
-
-/// Checks as another does, and keeps what was shown.
-#[derive(Debug)]
-pub(super) struct Recording {
-    pub(super) inner: Arc<dyn ServerCertVerifier>,
-    pub(super) seen: SeenCell,
-}
-
-/// A cell that shows nothing of what it holds.
-pub(super) struct SeenCell(pub(super) Seen);
-
-impl std::fmt::Debug for SeenCell {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Seen")
-    }
-}
-
-impl ServerCertVerifier for Recording {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let checked = self.inner.verify_server_cert(leaf, intermediates, name, ocsp, now);
-        let chain = std::iter::once(leaf).chain(intermediates).map(|certificate| certificate.clone().into_owned());
-        let refused = checked.as_ref().err().map(ToString::to_string);
-        let shown = Shown { chain: chain.collect(), name: name.to_owned(), now, refused };
-        *lock(&self.seen.0) = Some(shown);
-        checked
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }
