@@ -13,6 +13,7 @@ use crate::content::Unverified;
 use crate::failure::Failure;
 use crate::oci::Descriptor;
 use crate::registry::auth::Access;
+use crate::registry::coding::coding_of;
 use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
@@ -125,7 +126,10 @@ impl Download {
             }
             Err(Wrong::Range(why)) => Err(RegistryError::Answer { host, what, why }),
             Err(Wrong::Length(_)) if is_html(&answer) => Err(answer.refused(&self.what).await),
-            Err(Wrong::Length(got)) => Err(RegistryError::OtherLength { host, what, expected: self.blob.size, got }),
+            Err(Wrong::Length(got)) => Err(match coding_of(answer.response.headers()) {
+                Some(coding) => RegistryError::Compressed { host, what, coding },
+                None => RegistryError::OtherLength { host, what, expected: self.blob.size, got },
+            }),
         }
     }
 

@@ -304,6 +304,16 @@ pub enum RegistryError {
         /// What it would send.
         got: u64,
     },
+    /// The bytes of a blob were compressed on the way.
+    #[error("`{host}` sends {what} compressed ({coding}), though it was asked not to")]
+    Compressed {
+        /// Who sent it.
+        host: String,
+        /// Which.
+        what: String,
+        /// As it calls it.
+        coding: String,
+    },
     /// Other content than the name says.
     #[error("`{host}` sent other content for {what}: expected {expected}, got {got}")]
     OtherContent {
@@ -396,6 +406,7 @@ impl RegistryError {
             | Self::TooLarge { host, .. }
             | Self::Document { host, .. }
             | Self::OtherContent { host, .. }
+            | Self::Compressed { host, .. }
             | Self::OtherLength { host, .. } => host.clone(),
         }
     }

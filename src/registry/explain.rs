@@ -18,7 +18,7 @@ impl Explain for RegistryError {
             | Self::RealmRefused { .. } => ErrorClass::Access,
             Self::NotFound { .. } => ErrorClass::NotFound,
             Self::RateLimited { .. } => ErrorClass::RateLimited,
-            Self::OtherContent { .. } | Self::OtherLength { .. } => ErrorClass::Integrity,
+            Self::OtherContent { .. } | Self::OtherLength { .. } | Self::Compressed { .. } => ErrorClass::Integrity,
             Self::Document { source, .. } => match source {
                 DocumentError::Ambiguous(_) => ErrorClass::Integrity,
                 _ => ErrorClass::Input,
@@ -113,6 +113,9 @@ impl Explain for RegistryError {
             }
             Self::LocationRefused { .. } => {
                 "the registry does not know its own address: its proxy should pass `X-Forwarded-Proto` and `Host`, or the registry should send relative addresses".into()
+            }
+            Self::Compressed { host, .. } => {
+                format!("a proxy or the web server before the registry compresses what passes: ask whoever runs it to leave `{host}` out, or go another way: `--no-proxy-env`")
             }
             Self::OtherContent { .. } | Self::OtherLength { .. } => {
                 "something between here and the registry changed the bytes, often a proxy's cache: run the same command again, and if it repeats, ask for an exception for this host".into()

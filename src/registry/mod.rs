@@ -9,7 +9,7 @@
 //! | `challenge`, `realm`, `token`, `auth` | logging in, and to whom a login is shown |
 //! | `redirect`, `retry`, `exchange`, `answer`, `notice` | one request: login, redirects, pauses, tries |
 //! | `crowd`, `throttle` | how much at once |
-//! | `pull`, `download`, `range`, `pieces`, `pace` | documents and blobs from it |
+//! | `pull`, `download`, `range`, `pieces`, `pace`, `coding` | documents and blobs from it |
 //! | `lists` | the repositories and tags that it shows |
 //! | `push`, `upload`, `parts`, `body`, `location`, `weather` | documents and blobs to it |
 //! | `probe`, `beyond`, `tls_report` | looks at a registry and what belongs to it, for `doctor` and `login` |
@@ -24,6 +24,7 @@ mod body;
 mod certificate;
 mod certs_d;
 mod challenge;
+mod coding;
 mod credentials;
 mod crowd;
 mod download;

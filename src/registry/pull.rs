@@ -12,6 +12,7 @@ use crate::oci::{Descriptor, Digest, Document, DocumentError, MediaType, Reposit
 use crate::progress::Event;
 use crate::registry::answer::{page, whole_body};
 use crate::registry::auth::Access;
+use crate::registry::coding::{coding_of, unpacked};
 use crate::registry::download::Download;
 use crate::registry::endpoint::{Endpoint, shown_host};
 use crate::registry::error::RegistryError;
@@ -121,6 +122,7 @@ impl Exchange {
         let explain = |error| self.transport.explain(error, &url, what);
         let limits = &self.settings.limits;
         let body = whole_body(response, MAX_DOCUMENT_BYTES, limits, replaceable, explain, &host, what).await?;
+        let body = self.as_it_was(body, lookup, &headers, &host);
         if let Lookup::Digest(expected) = lookup {
             let got = Digest::of(&body);
             if got != *expected {
@@ -144,6 +146,23 @@ impl Exchange {
                 source => RegistryError::Document { host, what, source },
             }
         })
+    }
+
+    /// A document as the registry has it, where something on the way compressed it and the digest or its form shows that.
+    fn as_it_was(&self, body: Vec<u8>, lookup: &Lookup, headers: &HeaderMap, host: &str) -> Vec<u8> {
+        let is_right = |body: &[u8]| match lookup {
+            Lookup::Digest(expected) => Digest::of(body) == *expected,
+            // No JSON begins as gzip does, so what can be unpacked was packed.
+            Lookup::Tag(_) => !body.starts_with(&[0x1f, 0x8b]),
+        };
+        let Some(coding) = coding_of(headers).filter(|_| !is_right(&body)) else { return body };
+        let Some(plain) = unpacked(&body, MAX_DOCUMENT_BYTES).filter(|plain| is_right(plain)) else { return body };
+        let text =
+            format!("`{host}` sends documents compressed ({coding}), though it is asked not to; they are unpacked");
+        if lock(&self.notices).insert(text.clone()) {
+            self.progress.report(Event::Warning(text));
+        }
+        plain
     }
 
     /// The blob's bytes in a range, whose end may lie behind the blob's.

@@ -133,6 +133,7 @@ pub(super) fn chance(error: &RegistryError) -> Chance {
         | RegistryError::TooLarge { .. }
         | RegistryError::Document { .. }
         | RegistryError::OtherContent { .. }
+        | RegistryError::Compressed { .. }
         | RegistryError::OtherLength { .. } => Chance::None,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use octobundle::content::ImageSource as _;
+use octobundle::content::{ImageSource as _, Lookup};
 use octobundle::failure::ErrorClass;
 use octobundle::oci::{Digest, MediaType};
 use octobundle::progress::Arrival;
@@ -132,22 +132,58 @@ async fn h_06_a_body_that_only_claims_to_be_compressed_is_taken_as_it_is() {
 }
 
 #[tokio::test]
-async fn h_06_a_body_that_was_compressed_on_the_way_is_refused() {
+async fn h_06_a_blob_that_was_compressed_on_the_way_is_refused() {
     let layer = vec![b'x'; 10_000];
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut packed, &layer).unwrap();
-    let packed = packed.finish().unwrap();
+    let packed = packed(&layer);
     let framed = [format!("{:x}\r\n", packed.len()).as_bytes(), &packed, b"\r\n0\r\n\r\n"].concat();
     let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
     let answers = [
-        Reply::new(200).header("Content-Encoding", "gzip").body(packed),
-        Reply::raw([head.as_bytes(), &framed].concat()),
+        (
+            Reply::new(200).header("Content-Encoding", "gzip").body(packed),
+            "compressed (gzip), though it was asked not to",
+        ),
+        // Nobody knows its length before it is there.
+        (Reply::raw([head.as_bytes(), &framed].concat()), ""),
     ];
-    for answer in answers {
+    for (answer, said) in answers {
         let server = Scripted::start(move |_, _| answer.clone()).await;
         let settings = RegistrySettings { retry_for: Duration::from_millis(300), ..settings() };
         let failure = pulled(&registry(settings), &repository(&server.host()), &described(&layer)).await.err().unwrap();
         assert!(matches!(failure.class(), ErrorClass::Integrity | ErrorClass::Network), "{failure}");
+        assert!(failure.to_string().contains(said), "{failure}");
+    }
+}
+
+fn packed(plain: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, plain).unwrap();
+    packed.finish().unwrap()
+}
+
+#[tokio::test]
+async fn h_06_a_document_that_was_compressed_on_the_way_is_unpacked_and_compared() {
+    let (right, other) = (manifest(), b"{}".to_vec());
+    for (sent, lookup, taken) in [
+        (&right, tag(), true),
+        (&right, Lookup::Digest(Digest::of(&right)), true),
+        (&right, Lookup::Digest(Digest::of(&other)), false),
+        (&vec![b' '; 5_000_000], tag(), false),
+    ] {
+        let body = packed(sent);
+        let server = Scripted::start(move |_, _| {
+            Reply::new(200)
+                .header("Content-Type", MediaType::OCI_MANIFEST)
+                .header("Content-Encoding", "gzip")
+                .body(&body[..])
+        })
+        .await;
+        let kept = Arc::new(Kept::default());
+        let registry = Registry::new(settings(), kept.clone()).unwrap();
+        let fetched = registry.document(&repository(&server.host()), &lookup).await;
+        assert_eq!(fetched.as_ref().is_ok_and(|fetched| fetched.document.raw() == &right[..]), taken, "{lookup}");
+        assert_eq!(fetched.is_ok(), taken);
+        let said = |warning: &&String| warning.contains("compressed (gzip)");
+        assert_eq!(kept.warnings().iter().filter(said).count(), usize::from(taken), "{:?}", kept.warnings());
     }
 }
 
