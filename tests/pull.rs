@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::Stdio;
 
 use rustix::process::Signal;
+use support::cli::Run;
 use support::images::{Sample as _, TestImage};
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options, Request};
+use support::mounted::Mounted;
 use support::release::{Release, manifest};
 use support::until;
 
@@ -419,9 +421,82 @@ fn c_01_and_04_who_waits_for_another_run_goes_on_where_it_was_killed() {
     release.registry.lift_pace();
     assert!(second.wait().expect("it can be waited for").success(), "{}", text());
     assert_sound(&release);
-    // When the other has ended well there is nothing left to do, and its output is no less safe than before.
+    // An output that was there from the start is no less safe than without the option.
     let late = release.pull("release.tar").args(["--lock-wait", "1h"]).run().assert_code(USAGE);
     assert!(late.stderr.contains("exists already"), "{}", late.stderr);
+}
+
+/// Starts `first` and, while it holds the output, `second`, which waits for it; both go on to their ends. What the second
+/// said, its exit code before it.
+fn while_the_first_works(release: &Release, first: Run, second: Run) -> (Option<i32>, String, String) {
+    let first = first.spawn();
+    until("the first run has begun", || release.site.path("release.tar.partial.journal").exists());
+    let [stdout, stderr] = ["stdout", "stderr"].map(|name| release.site.path(name));
+    let [out, err] = [&stdout, &stderr].map(|path| Stdio::from(fs::File::create(path).expect("files can be made")));
+    let second = second.args(["--lock-wait", "1h", "--progress", "plain"]);
+    let mut second = second.with_streams(Stdio::null(), out, err);
+    let text = |path: &Path| fs::read_to_string(path).expect("it was made above");
+    until("the second waits", || text(&stderr).contains("another octobundle is writing it"));
+    release.registry.lift_pace();
+    first.wait().assert_ok();
+    let code = second.wait().expect("it can be waited for").code();
+    (code, text(&stdout), text(&stderr))
+}
+
+#[test]
+fn c_01_who_waits_for_a_run_that_ends_well_has_nothing_left_to_do() {
+    for volumes in [false, true] {
+        let release = Release::served_by(slow(1_000_000), &[&agent()]);
+        let run = || {
+            if volumes {
+                release.pull("release.tar").args(["--volume-size", "1M"])
+            } else {
+                release.pull("release.tar")
+            }
+        };
+        let (code, stdout, stderr) = while_the_first_works(&release, run(), run().arg("--json"));
+        assert_eq!(code, Some(0), "{stderr}");
+        let report: serde_json::Value = serde_json::from_str(&stdout).expect("it is JSON");
+        assert_eq!((&report["complete"], &report["by_another_run"]), (&true.into(), &true.into()), "{report:#}");
+        assert_eq!(report["fetched_bytes"], 0);
+        let told: Vec<(&serde_json::Value, &str)> = if volumes {
+            let names = ["release.tar.001", "release.tar.002", "release.tar.003"];
+            report["volumes"].as_array().expect("it is a list").iter().map(|one| &one["sha256"]).zip(names).collect()
+        } else {
+            vec![(&report["sha256"], "release.tar")]
+        };
+        assert_eq!(told.len(), if volumes { 3 } else { 1 }, "{report:#}");
+        for (sha256, name) in told {
+            let line = format!("{}  {name}\n", sha256.as_str().expect("it is text"));
+            let real = release.site.run(Path::new("sha256sum"), [name]).run().assert_ok();
+            assert_eq!(real.stdout, line);
+        }
+        assert_sound(&release);
+    }
+}
+
+#[test]
+fn c_01_who_waits_for_a_run_that_makes_something_else_is_told_what_differs() {
+    let extra = TestImage::new("octoperf/extra:1").layer(b"extra");
+    let release = Release::served_by(slow(1_000_000), &[&agent()]);
+    let names = [release.name(0).to_owned(), release.registry.add(&extra)];
+    release.site.write("other.yaml", manifest(&names));
+    let other = release.site.octobundle(["pull", "other.yaml", "-o", "release.tar"]);
+    let (code, _, stderr) = while_the_first_works(&release, release.pull("release.tar"), other);
+    assert_eq!(code, Some(USAGE), "{stderr}");
+    let said =
+        format!("another run finished `release.tar` meanwhile, and it is another bundle: `{}` is not in it", names[1]);
+    assert!(stderr.contains(&said), "{stderr}");
+    assert_sound(&release);
+}
+
+#[test]
+fn c_01_who_waits_for_volumes_and_gets_one_file_is_told() {
+    let release = Release::served_by(slow(1_000_000), &[&agent()]);
+    let cut = release.pull("release.tar").args(["--volume-size", "1M"]);
+    let (code, _, stderr) = while_the_first_works(&release, release.pull("release.tar"), cut);
+    assert_eq!(code, Some(USAGE), "{stderr}");
+    assert!(stderr.contains("it is one file, not volumes of 1000000 bytes"), "{stderr}");
 }
 
 #[test]
@@ -474,35 +549,10 @@ fn d_05_a_file_larger_than_this_process_may_write_is_refused_first() {
     assert!(!release.site.path("release.tar").exists());
 }
 
-/// A small file system in memory, taken away when dropped.
-struct Mounted(std::path::PathBuf);
-
-impl Mounted {
-    fn tmpfs(at: std::path::PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir_all(&at).expect("folders can be made");
-        let options = format!("size={size}");
-        let mounted =
-            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&at).output();
-        mounted.is_ok_and(|output| output.status.success()).then_some(Self(at))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        std::process::Command::new("umount").arg(&self.0).status().expect("what was mounted can be unmounted");
-    }
-}
-
 #[test]
 fn d_03_a_disk_that_is_too_small_is_named_with_what_is_needed_and_free() {
-    if !support::real::need_root("a small file system") {
-        return;
-    }
     let release = Release::of(&[&agent()]);
-    let Some(small) = Mounted::tmpfs(release.site.path("small"), "1m") else {
-        support::real::skipped("this machine lets nothing be mounted");
-        return;
-    };
+    let Some(small) = Mounted::tmpfs(release.site.path("small"), "size=1m") else { return };
     let failed = release.pull("small/release.tar").run().assert_code(DISK);
     let needed = release.resolve().arg("--json").run().json()["bundle_bytes"].to_string();
     assert!(failed.stderr.contains(&needed) && failed.stderr.contains("are free"), "{needed}: {}", failed.stderr);
@@ -512,14 +562,8 @@ fn d_03_a_disk_that_is_too_small_is_named_with_what_is_needed_and_free() {
 
 #[test]
 fn u_13_a_bundle_is_used_from_media_that_nothing_can_write_to() {
-    if !support::real::need_root("read-only media") {
-        return;
-    }
     let release = Release::of(&[&agent()]);
-    let Some(stick) = Mounted::tmpfs(release.site.path("stick"), "32m") else {
-        support::real::skipped("this machine lets nothing be mounted");
-        return;
-    };
+    let Some(stick) = Mounted::tmpfs(release.site.path("stick"), "size=32m") else { return };
     release.pull("stick/release.tar").run().assert_ok();
     release.pull("stick/cut.tar").args(["--volume-size", "70000"]).run().assert_ok();
     assert!(stick.0.join("cut.tar.002").exists());

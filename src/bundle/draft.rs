@@ -102,17 +102,22 @@ struct Shared {
 
 impl Draft {
     /// Begins, or continues, the bundle that `layout` describes: takes the space, writes every document and header.
-    /// `documents` holds the content of the layout's documents.
+    /// `documents` holds the content of the layout's documents. Where the name is taken by now and `existing` refuses
+    /// that, nothing is left behind.
     pub fn open(
         output: &BundleOutput,
         layout: Layout,
         documents: &BTreeMap<Digest, Bytes>,
-        earlier: EarlierDraft,
+        (existing, earlier): (ExistingOutput, EarlierDraft),
     ) -> Result<Self, BundleError> {
         let lengths = output.form.lengths(layout.total())?;
         let (partial, aside) = (partial_of(&output.path), beside(&output.path, ".partial.old"));
         let mut lock = open_locked(&partial)?;
         take_back(output)?;
+        if let Err(taken) = check_output(output, existing) {
+            remove_if_empty(&lock, &partial);
+            return Err(taken);
+        }
         let began = Began::new(&layout, output.form);
         let resumed = match earlier {
             EarlierDraft::Continue => Journal::resume(&journal_of(&partial), began)?,
@@ -460,6 +465,14 @@ fn open_locked(partial: &Path) -> Result<File, BundleError> {
         // File systems without locks (some network ones) leave the choice of one run at a time to the user.
         Err(fs::TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(file),
         Err(fs::TryLockError::Error(error)) => Err(BundleError::io("lock", partial)(error)),
+    }
+}
+
+/// Takes away a partial file that was only opened. Whoever waits for its lock sees that it has gone.
+fn remove_if_empty(lock: &File, partial: &Path) {
+    if lock.metadata().is_ok_and(|metadata| metadata.len() == 0) && !journal_of(partial).exists() {
+        // What cannot be removed is only litter.
+        drop(fs::remove_file(partial));
     }
 }
 

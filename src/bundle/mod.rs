@@ -13,6 +13,7 @@ mod draft;
 mod earlier;
 mod error;
 mod files;
+mod finished;
 mod form;
 mod header;
 mod identify;

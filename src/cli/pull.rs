@@ -81,6 +81,8 @@ struct Report {
     reused_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    by_another_run: bool,
     volumes: Vec<VolumeReport>,
     failures: Vec<ImageFailureReport>,
 }
@@ -159,6 +161,7 @@ impl Args {
             fetched_bytes: report.fetched_bytes,
             reused_bytes: report.reused_bytes,
             sha256: report.sealed.as_ref().and_then(|sealed| sealed.sha256).map(|digest| digest.hex()),
+            by_another_run: report.by_another_run,
             volumes: volumes(report.sealed.as_ref()),
             failures: report.failures.iter().map(ImageFailureReport::from).collect(),
         }
@@ -172,6 +175,10 @@ impl Args {
         let delta = report.base.as_ref().map(|base| DeltaFacts::new(base, &report.lock).line());
         let delta = delta.map_or_else(String::new, |line| format!("  {line}\n"));
         match &report.sealed {
+            Some(sealed) if report.by_another_run => format!(
+                "{file}: {release}, {images} images, {whole}\n{delta}{}  another run wrote it meanwhile, nothing was left to do\n",
+                sealed_text(sealed)
+            ),
             Some(sealed) => format!(
                 "{file}: {release}, {images} images, {whole}\n{delta}{}  {fetched} fetched, {reused} were here already\n",
                 sealed_text(sealed)

@@ -4,6 +4,7 @@ mod copy;
 mod diff;
 mod doctor;
 mod doctor_agent;
+mod finished;
 mod have;
 mod inventory;
 mod layers;

@@ -52,6 +52,8 @@ pub struct PullReport {
     pub sealed: Option<Sealed>,
     /// What could not be fetched; the draft is kept.
     pub failures: Vec<CopyFailure>,
+    /// Whether another run wrote the bundle while this one waited for it.
+    pub by_another_run: bool,
 }
 
 /// Pulls a release into a bundle. What fails for one image does not stop the others; without them there is no bundle
@@ -72,12 +74,13 @@ pub async fn pull<S: ImageSource>(
     let (base, total) = (layout.base().cloned(), layout.total());
     if request.dry_run {
         let plan = PullPlan::new(&resolved.lock, &order_of(&layout), &BTreeSet::new());
-        return Ok(report(resolved.lock, base, total, &plan, None, CopyOutcome::default()));
+        let written = Written { plan, sealed: None, outcome: CopyOutcome::default(), by_another_run: false };
+        return Ok(report(resolved.lock, base, total, written));
     }
-    let Written { plan, sealed, outcome } =
+    let written =
         write(&request.write, layout, &resolved.documents, source, (Phase::Downloading, Proof::OnTheWay), progress)
             .await?;
-    Ok(report(resolved.lock, base, total, &plan, sealed, outcome))
+    Ok(report(resolved.lock, base, total, written))
 }
 
 /// A complete bundle, or a delta on what the far side has.
@@ -88,14 +91,8 @@ fn lay_out(request: &PullRequest, lock: &Lock) -> Result<Layout, LockError> {
     }
 }
 
-fn report(
-    lock: Lock,
-    base: Option<Base>,
-    bundle_bytes: u64,
-    plan: &PullPlan,
-    sealed: Option<Sealed>,
-    outcome: CopyOutcome,
-) -> PullReport {
+fn report(lock: Lock, base: Option<Base>, bundle_bytes: u64, written: Written) -> PullReport {
+    let Written { plan, sealed, outcome, by_another_run } = written;
     let nothing_ran = sealed.is_none() && outcome.failures.is_empty();
     PullReport {
         lock,
@@ -105,5 +102,6 @@ fn report(
         fetched_bytes: if nothing_ran { plan.copy.bytes_to_move() } else { outcome.moved_bytes },
         sealed,
         failures: outcome.failures,
+        by_another_run,
     }
 }

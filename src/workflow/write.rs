@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::bundle::{
-    BundleError, BundleOutput, Draft, EarlierDraft, ExistingOutput, Layout, Member, MemberPath, Sealed, check_output,
+    BundleError, BundleOutput, Draft, EarlierDraft, ExistingOutput, Layout, Member, MemberPath, Sealed,
 };
 use crate::content::ImageSource;
 use crate::failure::{ErrorClass, Failure};
@@ -17,6 +17,7 @@ use crate::oci::Digest;
 use crate::plan::PullPlan;
 use crate::progress::{Event, Phase, Progress};
 use crate::transfer::{CopyOutcome, CopySettings, copy};
+use crate::workflow::finished::finished_meanwhile;
 
 /// Between two looks whether another run has ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -55,6 +56,14 @@ pub(crate) struct Written {
     pub(crate) sealed: Option<Sealed>,
     /// What the copy did; where it failed, the draft is kept.
     pub(crate) outcome: CopyOutcome,
+    /// Whether another run wrote it while this one waited.
+    pub(crate) by_another_run: bool,
+}
+
+enum Opened {
+    Draft(Box<Draft>),
+    /// By another run; there is nothing left to do.
+    Finished(Sealed),
 }
 
 /// Writes the bundle that `layout` describes. `documents` holds the content of its documents; layers come from `source`.
@@ -68,33 +77,40 @@ pub(crate) async fn write<S: ImageSource>(
 ) -> Result<Written, Failure> {
     let order = order_of(&layout);
     let lock = layout.lock().clone();
-    let mut draft = open(request, &layout, documents, &**progress).await?;
+    let mut draft = match open(request, &layout, documents, &**progress).await? {
+        Opened::Draft(draft) => *draft,
+        Opened::Finished(sealed) => {
+            let plan = PullPlan::new(&lock, &order, &order.iter().copied().collect());
+            return Ok(Written { plan, sealed: Some(sealed), outcome: CopyOutcome::default(), by_another_run: true });
+        }
+    };
     let present = prove(&mut draft, request.threads, &**progress)?;
     let plan = PullPlan::new(&lock, &order, &present);
     announce(&lock, &order, phase, &**progress);
     let draft = Arc::new(draft);
     let outcome = copy(&plan.copy, source, &draft, request.copy, progress).await;
     if !outcome.failures.is_empty() {
-        return Ok(Written { plan, sealed: None, outcome });
+        return Ok(Written { plan, sealed: None, outcome, by_another_run: false });
     }
     if proof == Proof::ReadBack {
         tokio::task::block_in_place(|| draft.read_back(request.threads, &**progress))?;
     }
     let sealed = Some(seal(draft, request.existing, &**progress)?);
-    Ok(Written { plan, sealed, outcome })
+    Ok(Written { plan, sealed, outcome, by_another_run: false })
 }
 
-/// Opens the draft, as soon as no other run has it.
+/// Opens the draft, as soon as no other run has it. The other run may have ended well by then.
 async fn open(
     request: &WriteRequest,
     layout: &Layout,
     documents: &BTreeMap<Digest, Bytes>,
     progress: &dyn Progress,
-) -> Result<Draft, Failure> {
+) -> Result<Opened, Failure> {
     let until = Instant::now() + request.lock_wait;
     let mut waited = false;
     loop {
-        let open = || Draft::open(&request.output, layout.clone(), documents, request.earlier);
+        let over = (request.existing, request.earlier);
+        let open = || Draft::open(&request.output, layout.clone(), documents, over);
         match tokio::task::block_in_place(open) {
             Err(BundleError::InUse(path)) if Instant::now() < until => {
                 if !waited {
@@ -105,12 +121,11 @@ async fn open(
                 waited = true;
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            Ok(draft) if waited => {
-                // The other run may have ended well.
-                check_output(&request.output, request.existing)?;
-                return Ok(draft);
+            Err(BundleError::Exists(_)) if waited => {
+                let sealed = tokio::task::block_in_place(|| finished_meanwhile(&request.output, layout))?;
+                return Ok(Opened::Finished(sealed));
             }
-            opened => return Ok(opened?),
+            opened => return Ok(Opened::Draft(Box::new(opened?))),
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod discretion;
 pub(crate) mod engine;
 pub(crate) mod images;
 pub(crate) mod memory_registry;
+pub(crate) mod mounted;
 pub(crate) mod real;
 pub(crate) mod release;
 pub(crate) mod scripted;
