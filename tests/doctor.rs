@@ -185,24 +185,60 @@ fn a_private_authority_behind_a_proxy_may_be_the_proxys() {
     assert_eq!(host(&report, "registry.test")["tls"]["intercepted"], "possibly");
 }
 
-#[test]
-fn squid_with_a_password_is_named_and_its_refusal_explained() {
-    let Some(proxy) = RealProxy::squid(Some(("px", PROXY_PASSWORD))) else { return };
+/// Looks at a real registry with TLS and password, called `name` by the proxy, through that. Without the proxy's password
+/// the look ends with one of `refused`.
+fn looked_at_through(proxy: &RealProxy, name: &str, login: Option<(&str, &str)>, refused: &[i32]) {
     let authority = Authority::new();
     let setup = Setup { login: Some((USER, PASSWORD)), tls: Some(&authority), clients: None };
     let Some(registry) = RealRegistry::with(&setup) else { return };
-    let name = format!("registry.test:{}", registry.port());
+    let name = format!("{name}:{}", registry.port());
     let site = Site::new();
     site.write("ca.pem", authority.certificate());
     login_for(&site, &name);
-    let doctor = |url: String| {
-        site.octobundle(["doctor", "--registry", &name, "--ca", "ca.pem", "-vvv"]).env("HTTPS_PROXY", url)
-    };
-    let report = examined(doctor(proxy.url_with("px", PROXY_PASSWORD)), 0);
-    assert_eq!(host(&report, &name)["proxy"], proxy.url());
-    assert_eq!(host(&report, &name)["login_accepted"], true);
-    let report = examined(doctor(proxy.url()), 4);
-    assert!(problems(&report)[0].contains("407"), "{report:#}");
+    let doctor =
+        |url: &str| site.octobundle(["doctor", "--registry", &name, "--ca", "ca.pem", "-vvv"]).env("HTTPS_PROXY", url);
+    let url = login.map_or_else(|| proxy.url(), |(user, password)| proxy.url_with(user, password));
+    let report = examined(doctor(&url), 0);
+    let found = host(&report, &name);
+    assert_eq!((&found["proxy"], &found["route_reason"]), (&proxy.url().into(), &"the https proxy is set".into()));
+    assert_eq!((&found["login_accepted"], &found["tls"]["vouched_by"]), (&true.into(), &"file".into()));
+    assert_eq!(found["tls"]["chain"][0]["issuer"], "octobundle tests");
+    assert_eq!(found["tls"]["intercepted"], "possibly", "nobody but the authority's owner can tell");
+    let output = discreetly(doctor(&url)).assert_ok();
+    assert!(output.stdout.contains(&format!("through the proxy {}: the https proxy is set", proxy.url())));
+    if let Some((user, _)) = login {
+        for url in [proxy.url(), proxy.url_with(user, "CANARY-wrong")] {
+            let run = discreetly(doctor(&url).arg("--json"));
+            assert!(refused.contains(&run.code.unwrap()), "{run:?}");
+            let problem = &problems(&run.json())[0];
+            assert!(problem.contains(&proxy.url()) && problem.contains("user"), "{problem}");
+        }
+    }
+    assert!(proxy.log().contains(&name), "{}", proxy.log());
+}
+
+#[test]
+fn squid_is_named_and_its_refusal_explained() {
+    let login = Some(("px", PROXY_PASSWORD));
+    if let Some(proxy) = RealProxy::squid(None) {
+        looked_at_through(&proxy, "registry.test", None, &[]);
+    }
+    if let Some(proxy) = RealProxy::squid(login) {
+        looked_at_through(&proxy, "registry.test", login, &[4]);
+    }
+}
+
+#[test]
+fn tinyproxy_is_named_and_its_refusal_explained() {
+    let login = Some(("px", PROXY_PASSWORD));
+    // It asks the system for names, which knows this one for this machine.
+    if let Some(proxy) = RealProxy::tinyproxy(None) {
+        looked_at_through(&proxy, "0.0.0.0", None, &[]);
+    }
+    if let Some(proxy) = RealProxy::tinyproxy(login) {
+        // It says 401 to a wrong password, which our HTTP library passes on as "unsuccessful".
+        looked_at_through(&proxy, "0.0.0.0", login, &[4, 5]);
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use support::authority::Authority;
 use support::cli::{Run, Site};
 use support::images::TestImage;
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
+use support::mounted::Mounted;
 use support::release::{Release, manifest};
 
 const USER: &str = "jo";
@@ -149,6 +150,20 @@ fn a_limit_and_a_line_that_broke_are_over_with_the_same_command() {
     pull().run().assert_ok();
     let sent = release.registry.blob_bytes_sent();
     assert!(sent < 1_500_000, "it continues where it stopped, and does not begin anew: {sent}");
+}
+
+#[test]
+fn a_disk_without_room_is_left_or_cleared_as_told() {
+    let release = Release::of(&[&image()]);
+    let Some(small) = Mounted::tmpfs(release.site.path("small"), "size=4m") else { return };
+    let filler = small.0.join("filler");
+    fs::write(&filler, vec![0; 2_000_000]).unwrap();
+    let pull = || release.pull("small/release.tar").run();
+    let failed = pull().assert_code(9);
+    assert!(failed.stderr.contains("help: make room, or name another place with `-o FILE`"), "{}", failed.stderr);
+    release.pull("release.tar").run().assert_ok();
+    fs::remove_file(filler).unwrap();
+    pull().assert_ok();
 }
 
 #[test]

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -14,6 +13,7 @@ use crate::kit::{DISK, NOT_FOUND, USAGE};
 use crate::support::cli::{Run, binary};
 use crate::support::images::{Sample as _, TestImage};
 use crate::support::memory_registry::{Fault, Options};
+use crate::support::mounted::Mounted;
 use crate::support::release::Release;
 use crate::support::{real, until};
 
@@ -244,28 +244,6 @@ fn d_04_an_error_of_the_disk_is_never_taken_for_success() {
     assert!(failed.stderr.contains("release.tar"), "{}", failed.stderr);
 }
 
-/// A small file system in memory, taken away when dropped.
-struct Mounted(PathBuf);
-
-impl Mounted {
-    /// `None` where nothing can be mounted.
-    fn tmpfs(at: PathBuf, options: &str) -> Option<Self> {
-        fs::create_dir_all(&at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).output().ok()?;
-        if !mounted.status.success() {
-            real::skipped("this machine lets nothing be mounted");
-            return None;
-        }
-        Some(Self(at))
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        Command::new("umount").arg("--lazy").arg(&self.0).status().expect("what was mounted can be unmounted");
-    }
-}
-
 #[test]
 fn d_03_a_medium_without_room_for_what_comes_beside_a_bundle_is_told_before_anything_is_written() {
     if !real::need_root("a small file system") {
@@ -282,9 +260,6 @@ fn d_03_a_medium_without_room_for_what_comes_beside_a_bundle_is_told_before_anyt
 
 #[test]
 fn d_03_a_disk_that_others_fill_meanwhile_has_the_space_reserved() {
-    if !real::need_root("a small file system") {
-        return;
-    }
     let image = mini();
     let release = Release::served_by(Options { bytes_per_second: Some(1_500_000), ..Options::default() }, &[&image]);
     let Some(small) = Mounted::tmpfs(release.site.path("small"), "size=3m") else { return };
@@ -301,9 +276,6 @@ fn d_03_a_disk_that_others_fill_meanwhile_has_the_space_reserved() {
 
 #[test]
 fn d_06_a_folder_that_takes_no_files_is_refused_before_any_request() {
-    if !real::need_root("a read-only file system") {
-        return;
-    }
     let release = Release::of(&[&mini()]);
     let Some(_mounted) = Mounted::tmpfs(release.site.path("sealed"), "ro,size=1m") else { return };
     let failed = release.pull("sealed/release.tar").run().assert_code(DISK);
