@@ -549,6 +549,31 @@ async fn a_mirror_that_does_not_work_is_tried_once() {
 }
 
 #[tokio::test]
+async fn h_04_a_mirror_whose_bytes_are_wrong_is_passed_by_the_next_time() {
+    let layer = content();
+    let bytes = layer.clone();
+    let mirror = Scripted::start(|_, _| Reply::new(200).body(vec![0; 350_000])).await;
+    let origin = Scripted::start(move |seen, _| part_of(&bytes, seen)).await;
+    let at = repository(&origin);
+    let from = Mirror { from: at.host.clone(), to: mirror.host().parse().unwrap(), prefix: String::new() };
+    let with_mirror = |from: Mirror| registry(RegistrySettings { mirrors: vec![from], ..settings() });
+    let registry = with_mirror(from.clone());
+    let failure = pulled(&registry, &at, &described(&layer)).await.err().unwrap();
+    assert_eq!(failure.class(), ErrorClass::Integrity, "{failure}");
+    assert_eq!(pulled(&registry, &at, &described(&layer)).await.unwrap(), layer);
+    assert_eq!((mirror.seen().len(), origin.seen().len()), (1, 1));
+    // Where nobody else has it, the mirror is asked once more, past its caches.
+    let empty = Scripted::start(|_, _| Reply::new(404)).await;
+    let at = repository(&empty);
+    let registry = with_mirror(Mirror { from: at.host.clone(), ..from });
+    for _ in 0..2 {
+        let failure = pulled(&registry, &at, &described(&layer)).await.err().unwrap();
+        assert_eq!(failure.class(), ErrorClass::Integrity, "{failure}");
+    }
+    assert_eq!(mirror.seen().last().unwrap().header("cache-control"), Some("no-cache"));
+}
+
+#[tokio::test]
 async fn h_15_what_is_no_http_is_named_soon() {
     for garbage in [
         "HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",

@@ -28,6 +28,13 @@ pub(super) fn blob_name(at: &Repository, digest: Digest) -> String {
     format!("blob {digest} of `{at}`")
 }
 
+/// Who is asked first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    MirrorsFirst,
+    OwnHostFirst,
+}
+
 /// All kinds of documents that we read. Registries convert or refuse what is not listed.
 pub(super) fn accepted_documents() -> HeaderValue {
     let kinds =
@@ -41,14 +48,26 @@ fn states_length(headers: &HeaderMap) -> bool {
 }
 
 impl Exchange {
-    /// Asks the mirrors of `at` in their order and then its own host, until one has what `ask` asks for.
-    async fn first_of<T, F>(&self, at: &Repository, ask: impl Fn(Endpoint) -> F) -> Result<T, RegistryError>
+    /// Asks the mirrors of `at` and its own host in this order, or its own host first, until one has what `ask` asks for.
+    async fn first_of<T, F>(
+        &self,
+        at: &Repository,
+        order: Order,
+        ask: impl Fn(Endpoint) -> F,
+    ) -> Result<T, RegistryError>
     where
         F: Future<Output = Result<T, RegistryError>>,
     {
-        let mut endpoints = Endpoint::all_of(at, &self.settings)?;
-        let origin = endpoints.pop().expect("the repository's own host is the last");
-        for mirror in endpoints {
+        let mut mirrors = Endpoint::all_of(at, &self.settings)?;
+        let own = mirrors.pop().expect("the repository's own host is the last");
+        let mut refused = None;
+        if order == Order::OwnHostFirst && !mirrors.is_empty() {
+            match ask(own.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => refused = Some(error),
+            }
+        }
+        for mirror in mirrors {
             let host = mirror.host().to_string();
             if lock(&self.left_out).contains(&host) {
                 continue;
@@ -58,7 +77,10 @@ impl Exchange {
                 Err(error) => self.leave_out(&host, &error),
             }
         }
-        ask(origin).await
+        match refused {
+            Some(error) => Err(error),
+            None => ask(own).await,
+        }
     }
 
     /// A mirror that does not have or give one image may have the next; one that does not work costs its time only
@@ -74,7 +96,7 @@ impl Exchange {
     }
 
     pub(super) async fn document(&self, at: &Repository, lookup: &Lookup) -> Result<Fetched, RegistryError> {
-        self.first_of(at, |endpoint| async move { self.document_from(&endpoint, lookup).await }).await
+        self.first_of(at, Order::MirrorsFirst, |endpoint| async move { self.document_from(&endpoint, lookup).await }).await
     }
 
     async fn document_from(&self, endpoint: &Endpoint, lookup: &Lookup) -> Result<Fetched, RegistryError> {
@@ -176,9 +198,11 @@ impl Exchange {
         if from > 0 && from >= blob.size.min(end) {
             return Ok(Unverified::from_bytes(Bytes::new()));
         }
-        // Asked for from its start again, what came before was not what was promised: no cache should answer.
+        // Asked for from its start again, what came before was not what was promised: no cache should answer, and a mirror
+        // is one.
         let again = from == 0 && end >= blob.size && !lock(&self.begun).insert(blob.digest);
-        let download = self.first_of(at, |endpoint| async move {
+        let order = if again { Order::OwnHostFirst } else { Order::MirrorsFirst };
+        let download = self.first_of(at, order, |endpoint| async move {
             let mut download = Download::new(self.clone(), endpoint, blob.clone(), from, again).until(end);
             download.open().await?;
             Ok(download)
