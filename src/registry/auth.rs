@@ -18,6 +18,9 @@ use crate::registry::settings::RegistrySettings;
 use crate::registry::sync::lock;
 use crate::registry::token::{TokenRequest, TokenServer};
 
+/// Repositories beyond ours that a registry may ask a token to be for; honest ones ask for one.
+const MOST_WIDER: usize = 8;
+
 /// What a request needs the right for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Access(BTreeSet<String>);
@@ -225,7 +228,10 @@ impl Auth {
         let missing: BTreeSet<String> =
             repositories.filter(|scope| !covers(&login.access.0, scope)).take(4).map(str::to_owned).collect();
         if !missing.is_empty() {
-            lock(&self.wider).entry((login.url.origin(), login.access.0.clone())).or_default().extend(missing);
+            let mut wider = lock(&self.wider);
+            let known = wider.entry((login.url.origin(), login.access.0.clone())).or_default();
+            let room = MOST_WIDER.saturating_sub(known.len());
+            known.extend(missing.into_iter().take(room));
         }
     }
 

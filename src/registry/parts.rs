@@ -173,5 +173,5 @@ fn reached(answer: &Answer) -> Option<u64> {
     let range = answer.header(RANGE.as_str())?;
     let (_, last) = range.trim().trim_start_matches("bytes=").split_once('-')?;
     let last: u64 = last.trim().parse().ok()?;
-    Some(if last == 0 { 0 } else { last + 1 })
+    Some(if last == 0 { 0 } else { last.saturating_add(1) })
 }

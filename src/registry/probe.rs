@@ -200,7 +200,8 @@ impl Exchange {
         let own = self.settings.trusted_for.get(settled).map_or(&[][..], Vec::as_slice);
         let trust = Trust::new(&[&self.settings.trusted[..], own].concat())?;
         let unchecked = self.settings.insecure_tls.contains(host);
-        let config = trust.recording(seen.clone(), unchecked, self.settings.client_certificates.get(settled))?;
+        let believed = unchecked.then_some(host);
+        let config = trust.recording(seen.clone(), believed, self.settings.client_certificates.get(settled))?;
         let client = transport::client(&self.settings, config)?;
         let sent = tokio::time::timeout(self.settings.limits.headers, client.get(url.clone()).send()).await;
         let shown = lock(&seen).take();

@@ -202,7 +202,9 @@ fn proxy(setting: &'static str, text: Option<&str>) -> Result<Option<ProxyUrl>, 
 }
 
 fn exemption(text: &str) -> Result<Exempt, BadProxy> {
-    let bad = || BadProxy::Exemption(text.chars().take(100).collect());
+    // Who mistakes it for the proxy's own address may have written a password.
+    let shown = text.rsplit('@').next().unwrap_or_default();
+    let bad = || BadProxy::Exemption(shown.chars().take(100).collect());
     let exempt = |pattern, port| Exempt { text: text.to_owned(), pattern, port };
     if text == "*" {
         return Ok(exempt(Pattern::Everything, None));

@@ -166,7 +166,12 @@ impl RegistriesConf {
         let mut all = Self::default();
         for path in files {
             let mut text = String::new();
-            match File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
+            match File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)) {
+                // Half a file could lack the very rule that forbids something.
+                Ok(length) if length as u64 > MAX_FILE => {
+                    let why = format!("it is larger than {MAX_FILE} bytes");
+                    return Err(RegistriesConfError::Form { path: path.clone(), line: 0, why });
+                }
                 Ok(_) => all.add(path, &text)?,
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 Err(source) => return Err(RegistriesConfError::Read { path: path.clone(), source }),
@@ -430,6 +435,20 @@ mod tests {
         let mut conf = conf(EXAMPLE);
         conf.add(Path::new("later.conf"), "[[registry]]\nlocation = \"bad.corp\"").unwrap();
         assert!(conf.check(&"bad.corp/a".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_file_of_absurd_length_is_refused_and_not_read_in_part() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rule = "[[registry]]\nlocation = \"bad.corp\"\nblocked = true\n";
+        let line = "# one of many lines\n";
+        let before = usize::try_from(MAX_FILE).unwrap() / line.len();
+        std::fs::write(file.path(), line.repeat(before) + rule).unwrap();
+        let error = RegistriesConf::read(&[file.path().to_owned()]).err().unwrap();
+        assert!(error.to_string().contains("larger than"), "{error}");
+        std::fs::write(file.path(), line.repeat(before / 2) + rule).unwrap();
+        let read = RegistriesConf::read(&[file.path().to_owned()]).unwrap();
+        assert!(read.check(&"bad.corp/a".parse().unwrap()).is_err());
     }
 
     #[test]

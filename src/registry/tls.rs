@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use crate::oci::Host;
 use crate::registry::certificate::Facts;
 use crate::registry::error::RegistryError;
 use crate::registry::settings::{ClientCertificate, TrustedCertificates};
@@ -62,25 +63,28 @@ impl Trust {
         Ok(Self { provider, authorities: Arc::new(Authorities { platform, ours }), issuers, without_store })
     }
 
-    /// Connections whose certificate is checked.
+    /// Connections whose certificates are checked.
     pub(super) fn checked(&self, shown: Option<&ClientCertificate>) -> Result<ClientConfig, RegistryError> {
-        self.config(Some(self.authorities.clone()), None, shown)
-    }
-
-    /// Connections whose certificate is not checked.
-    pub(super) fn unchecked(&self, shown: Option<&ClientCertificate>) -> Result<ClientConfig, RegistryError> {
         self.config(None, None, shown)
     }
 
-    /// Connections that keep in `seen` what the server shows.
+    /// Connections on which the certificate of `host` is not checked. That of a proxy on the way to it is.
+    pub(super) fn unchecked(
+        &self,
+        host: &Host,
+        shown: Option<&ClientCertificate>,
+    ) -> Result<ClientConfig, RegistryError> {
+        self.config(Some(host), None, shown)
+    }
+
+    /// Connections that keep in `seen` what the server shows last, which is the one behind any proxy.
     pub(super) fn recording(
         &self,
         seen: Seen,
-        unchecked: bool,
+        unchecked: Option<&Host>,
         shown: Option<&ClientCertificate>,
     ) -> Result<ClientConfig, RegistryError> {
-        let authorities = (!unchecked).then(|| self.authorities.clone());
-        self.config(authorities, Some(seen), shown)
+        self.config(unchecked, Some(seen), shown)
     }
 
     pub(super) fn provider(&self) -> &Arc<CryptoProvider> {
@@ -89,11 +93,18 @@ impl Trust {
 
     fn config(
         &self,
-        authorities: Option<Arc<Authorities>>,
+        unchecked: Option<&Host>,
         seen: Option<Seen>,
         shown: Option<&ClientCertificate>,
     ) -> Result<ClientConfig, RegistryError> {
-        let judge = Judge { authorities, provider: self.provider.clone(), issuers: self.issuers.clone(), seen };
+        let server = |host: &Host| if host.is_docker_hub() { host.api().to_owned() } else { host.name().to_owned() };
+        let judge = Judge {
+            authorities: self.authorities.clone(),
+            unchecked: unchecked.map(server),
+            provider: self.provider.clone(),
+            issuers: self.issuers.clone(),
+            seen,
+        };
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()
             .expect("the provider has cipher suites for TLS 1.2 and 1.3")
@@ -156,8 +167,9 @@ struct Chain<'a> {
 /// The one that decides about every certificate of every connection. Whatever it thinks of the certificate, its key must
 /// have signed this very connection.
 struct Judge {
-    /// None takes any certificate.
-    authorities: Option<Arc<Authorities>>,
+    authorities: Arc<Authorities>,
+    /// The name of the one server that is believed whatever it shows.
+    unchecked: Option<String>,
     provider: Arc<CryptoProvider>,
     issuers: Issuers,
     /// Where what was shown is kept, for whoever wants to tell it.
@@ -165,6 +177,11 @@ struct Judge {
 }
 
 impl Judge {
+    fn check(&self, shown: &Chain<'_>, ocsp: &[u8]) -> Result<(), rustls::Error> {
+        let is_believed = |name: &String| name.eq_ignore_ascii_case(&shown.name.to_str());
+        if self.unchecked.as_ref().is_some_and(is_believed) { Ok(()) } else { self.authorities.check(shown, ocsp) }
+    }
+
     fn note_issuer(&self, shown: &Chain<'_>) {
         let chain_end = shown.intermediates.last().unwrap_or(shown.leaf);
         let Some(issuer) = Facts::of(chain_end).and_then(|facts| facts.issuer) else { return };
@@ -182,7 +199,7 @@ impl ServerCertVerifier for Judge {
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let shown = Chain { leaf, intermediates, name, now };
-        let checked = self.authorities.as_ref().map_or(Ok(()), |authorities| authorities.check(&shown, ocsp));
+        let checked = self.check(&shown, ocsp);
         if checked.is_err() {
             self.note_issuer(&shown);
         }

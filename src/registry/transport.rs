@@ -162,12 +162,24 @@ impl Transport {
         RegistryError::Broken { host, what: what.to_owned(), source }
     }
 
+    /// Who signed the certificate that the server at `url` showed when it was refused.
+    fn issuer_for(&self, url: &Url) -> Option<String> {
+        let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+        lock(&self.issuers).get(name).cloned()
+    }
+
     fn explain_tls(&self, error: rustls::Error, host: String, url: &Url, what: &str) -> RegistryError {
         match &error {
             _ if is_unknown(&error) => {
-                let name = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-                let issuers = lock(&self.issuers);
-                RegistryError::UnknownAuthority { host, issuer: issuers.get(name).cloned() }
+                let issuer = self.issuer_for(url);
+                match self.proxy.for_url(url) {
+                    // It never came to the server's own certificate.
+                    Decision::Via(proxy, _) if issuer.is_none() && self.issuer_for(proxy.reveal()).is_some() => {
+                        let issuer = self.issuer_for(proxy.reveal());
+                        RegistryError::UnknownAuthority { host: shown_host(proxy.reveal()), issuer }
+                    }
+                    _ => RegistryError::UnknownAuthority { host, issuer },
+                }
             }
             rustls::Error::InvalidCertificate(why) => RegistryError::Certificate { host, why: why.to_string() },
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
@@ -196,7 +208,7 @@ pub(super) fn host_config(
 ) -> Result<rustls::ClientConfig, RegistryError> {
     let shown = settings.client_certificates.get(host);
     if settings.insecure_tls.contains(host) {
-        return trust.unchecked(shown);
+        return trust.unchecked(host, shown);
     }
     match settings.trusted_for.get(host) {
         Some(own) => trust.with(&settings.trusted, own)?.checked(shown),

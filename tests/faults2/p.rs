@@ -354,6 +354,25 @@ fn p_08_a_proxy_is_spoken_to_over_tls() {
 }
 
 #[test]
+fn sec_23_a_proxy_is_checked_on_the_way_to_a_registry_that_is_not() {
+    let (far, of_proxy) = (Far::new(), Authority::new());
+    far.site.write("proxy-ca.pem", of_proxy.certificate());
+    let end = Proxy::tls_end(&Authority::new().server(&["reg.test"]), far.address());
+    let login = Some(("user", "CANARY-proxy"));
+    let inside = Proxy::start(&Setup { hosts: vec![("reg.test", end.address())], login, ..Setup::default() });
+    let proxy = Proxy::tls_end(&of_proxy.server(&["127.0.0.1"]), inside.address());
+    let pull = || {
+        let run = far.pull().args(["--insecure-tls", "reg.test"]);
+        run.env("ALL_PROXY", format!("https://user:CANARY-proxy@{}", proxy.host()))
+    };
+    let failed = pull().run().assert_code(NETWORK);
+    assert!(inside.asked().is_empty(), "nobody was shown the password");
+    let said = format!("the certificate of `{}` is signed by", proxy.host());
+    assert!(failed.stderr.contains(&said) && !failed.stderr.contains("CANARY"), "{}", failed.stderr);
+    far.assert_pulled(pull().args(["--ca", "proxy-ca.pem"]).run());
+}
+
+#[test]
 fn p_08_the_address_of_a_pac_file_is_no_proxy() {
     let far = Far::new();
     for address in ["http://wpad.corp/proxy.pac", "http://wpad/wpad.dat", "file:///etc/proxy.pac"] {
