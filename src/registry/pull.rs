@@ -96,7 +96,8 @@ impl Exchange {
     }
 
     pub(super) async fn document(&self, at: &Repository, lookup: &Lookup) -> Result<Fetched, RegistryError> {
-        self.first_of(at, Order::MirrorsFirst, |endpoint| async move { self.document_from(&endpoint, lookup).await }).await
+        self.first_of(at, Order::MirrorsFirst, |endpoint| async move { self.document_from(&endpoint, lookup).await })
+            .await
     }
 
     async fn document_from(&self, endpoint: &Endpoint, lookup: &Lookup) -> Result<Fetched, RegistryError> {
