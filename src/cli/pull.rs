@@ -81,7 +81,6 @@ struct Report {
     reused_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     by_another_run: bool,
     volumes: Vec<VolumeReport>,
     failures: Vec<ImageFailureReport>,
