@@ -843,6 +843,21 @@ fn takes_uploads(seen: &Seen, location: &str) -> Reply {
 }
 
 #[tokio::test]
+async fn r_19_a_place_that_no_blob_has_is_an_error() {
+    let layer = content();
+    for range in ["0-350000", "0-18446744073709551614", "0-18446744073709551615"] {
+        let server = Scripted::start(move |seen, _| match seen.method.as_str() {
+            "PUT" => Reply::new(413),
+            "PATCH" => Reply::new(202).header("Location", "/u/1").header("Range", range),
+            _ => takes_uploads(seen, "/u/1"),
+        })
+        .await;
+        let failure = pushed(&registry(settings()), &repository(&server), &layer).await.err().unwrap();
+        assert!(failure.to_string().contains("more bytes than were sent"), "{range}: {failure}");
+    }
+}
+
+#[tokio::test]
 async fn sec_13_upload_addresses_may_be_relative_and_lose_their_port() {
     let layer = content();
     for location in ["/u/1?_state=s", "1?_state=s", "http://127.0.0.1/u/1?_state=s"] {

@@ -235,6 +235,37 @@ mod tests {
         assert!(budget.next_pause(Chance::Good, None).is_some());
     }
 
+    #[test]
+    fn statuses_that_pass_are_told_from_those_that_do_not() {
+        for (status, passes) in [
+            (408, true),
+            (425, true),
+            (429, true),
+            (499, true),
+            (500, true),
+            (503, true),
+            (522, true),
+            (501, false),
+            (505, false),
+            (400, false),
+            (404, false),
+            (416, false),
+        ] {
+            assert_eq!(is_passing_status(status), passes, "{status}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn h_02_a_shorter_pause_does_not_end_a_longer_one() {
+        let pauses = Pauses::default();
+        pauses.hold("reg.corp", Duration::from_secs(60));
+        pauses.hold("reg.corp", Duration::from_secs(1));
+        assert_eq!(pauses.left("reg.corp"), Some(Duration::from_secs(60)));
+        assert_eq!(pauses.left("other.corp"), None);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(pauses.left("reg.corp"), None);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn time_in_which_nothing_moved_counts() {
         tokio::time::advance(Duration::from_secs(60)).await;

@@ -335,6 +335,21 @@ async fn sec_09_a_token_server_of_the_registry_itself_gets_it_on_private_address
     registry(settings).document(&"10.1.2.3/a/b".parse().unwrap(), &tag()).await.unwrap();
 }
 
+#[tokio::test]
+async fn sec_09_no_token_for_a_registry_over_tls_is_asked_for_in_plain_http() {
+    let (thief, authority) = (thief().await, Authority::new());
+    let challenge = bearer(&thief.url(""));
+    let server = Scripted::start(move |_, _| Reply::new(401).header("WWW-Authenticate", &challenge)).await;
+    let end = Proxy::tls_end(&authority.server(&["127.0.0.1"]), server.address);
+    for given in [settings(), with_login()] {
+        let client = registry(over_tls(&end.host(), &authority, given));
+        let failure = client.document(&format!("{}/a/b", end.host()).parse().unwrap(), &tag()).await.err().unwrap();
+        assert_eq!(failure.class(), ErrorClass::Access, "{failure}");
+        assert!(shown(&failure).contains("plain http"), "{failure}");
+    }
+    assert_eq!(thief.seen().len(), 0, "not even as nobody");
+}
+
 fn through(proxy: &str) -> ProxyRules {
     let address = format!("http://user:CANARY-proxy@{proxy}");
     ProxyRules::new(ProxyTexts { all: Some(&address), ..ProxyTexts::default() }).unwrap()
@@ -356,6 +371,25 @@ async fn sec_10_no_kind_of_redirect_leads_away_from_a_token_server() {
         }
     }
     assert_eq!(thief.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn sec_11_a_registry_cannot_make_the_rights_that_are_asked_for_grow() {
+    let server = Scripted::start(|seen, before| {
+        if seen.line() == "GET /token" {
+            return token("T");
+        }
+        let scope = format!("repository:{before}/a:pull repository:{before}/b:pull");
+        Reply::new(401).header("WWW-Authenticate", format!(r#"{},scope="{scope}""#, bearer(&own(seen))))
+    })
+    .await;
+    let registry = registry(settings());
+    for _ in 0..8 {
+        registry.document(&repository(&server), &tag()).await.err().unwrap();
+    }
+    let asked = server.seen().into_iter().filter(|seen| seen.line() == "GET /token");
+    let most = asked.map(|seen| seen.target.matches("scope=").count()).max().unwrap();
+    assert_eq!(most, 1 + 8, "our own and as many as honest registries could want");
 }
 
 #[tokio::test]
