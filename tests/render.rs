@@ -384,6 +384,7 @@ fn a_site_file_answers_and_is_checked_by_itself() {
     let rendering = Rendering::agent();
     let site = &rendering.0.site;
     fs::create_dir(site.path("sites")).expect("folders can be made");
+    site.write("token", "of-another-place");
     site.write("sites/token", format!("{TOKEN}\n"));
     let text = format!(
         "registry: {TARGET}\nas: docker\nserver-url: https://octoperf.corp\nname: agent-1\ntoken-file: token\nheap: 2g\ndebug: true\nenv:\n  - A=1\n  - 'B=x y'\n"
