@@ -369,6 +369,7 @@ async fn a_server_that_agents_would_not_reach_is_told() {
     let late = Scripted::start(|_, _| Reply::new(200).header("date", "Tue, 14 Nov 2023 22:13:20 GMT")).await;
     let report = examined(at(late.url("")), 0);
     assert_said(&report, &["null", "ahead of that of the server", "set the clock"]);
+    assert!(!problems(&report).concat().contains("plain http"), "nobody listens on the way to this machine itself");
     assert!(report["server"]["clock_difference_seconds"].as_i64().unwrap() < -300);
 }
 
@@ -389,6 +390,7 @@ async fn the_server_is_reached_through_the_agents_proxy_and_no_other() {
     assert_eq!((&report["server"]["proxy"], &report["server"]["status"]), (&json!(proxy.url("")), &json!(200)));
     assert_eq!(proxy.seen().last().expect("it was asked").target, format!("{server}/"));
     assert!(imagined.server.seen().is_empty() && strange.seen().is_empty());
+    assert_said(&report, &["null", "plain http", "use its https address"]);
     let report = examined(doctor().args(["--agent-http-proxy", &strange.url("")]), ACCESS);
     assert_said(&report, &["HTTP 407", "the agent's proxy address"]);
     let report = examined(doctor().args(["--agent-http-proxy", &address, "--agent-no-proxy", "0.0.0.0"]), 0);
