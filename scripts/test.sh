@@ -45,6 +45,10 @@ programs="
 # What only the release needs.
 readonly release_programs="
     x86_64-linux-musl-gcc musl-tools
+    aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
+    qemu-aarch64-static qemu-user-static
+    /usr/lib/wine/wine64 wine64
     buildah         buildah
     debootstrap     debootstrap
     openssl         openssl

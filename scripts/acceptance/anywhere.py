@@ -33,7 +33,8 @@ from pathlib import Path
 from real_parts import Registry
 from release_set import ReleaseSet
 
-PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap", "qemu-aarch64-static"]
+PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap", "qemu-aarch64-static",
+            "x86_64-w64-mingw32-gcc"]
 
 
 def run(*words, **options):
@@ -288,8 +289,23 @@ def elsewhere(binary, words, native, folder, environment):
         run(*tool, "push", "other.tar", "--registry", target.host, **there)
         manifests = list((folder / "target/registry").rglob("_manifests/tags/*/current/link"))
         expect(len(manifests) == len(release.images), f"push: {len(manifests)} images are in the other registry")
-        agent = run(*tool, "render", "mirrors", "other.tar", "--registry", target.host, **there)
-        expect(target.host in agent, "render")
+        run(*tool, "render", "agent", "other.tar", "--registry", target.host, "--as", "mirrors", "--out", "made", **there)
+        conf = (folder / "made/containers/registries.conf.d/octoperf.conf").read_text()
+        expect(target.host in conf, "render")
+
+
+def windows(dist, folder):
+    """The binary for Windows, under wine."""
+    place = folder / "program"
+    place.mkdir()
+    shutil.copy(dist / "octobundle.exe", place)
+    # Wine before 9 lacks the library that programs of Rust take random bytes from; Windows has it since version 7.
+    (place / "prng.c").write_text(
+        "#include <windows.h>\n#include <ntsecapi.h>\n"
+        "__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T size) { return RtlGenRandom(data, (ULONG)size); }\n")
+    run("x86_64-w64-mingw32-gcc", "-shared", "-o", place / "bcryptprimitives.dll", place / "prng.c", "-ladvapi32")
+    environment = {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}
+    elsewhere(place / "octobundle.exe", [wine()], dist / "octobundle", folder / "windows", environment)
 
 
 def main():
@@ -315,9 +331,7 @@ def main():
             "installer": lambda: installer(dist, folder),
             "aarch64": lambda: elsewhere(
                 dist / "octobundle-aarch64", ["qemu-aarch64-static"], dist / "octobundle", folder / "aarch64", {}),
-            "windows": lambda: elsewhere(
-                dist / "octobundle.exe", [wine()], dist / "octobundle", folder / "windows",
-                {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}),
+            "windows": lambda: windows(dist, folder),
         }
         for part in given.only.split(","):
             print(f"==> {part}", flush=True)

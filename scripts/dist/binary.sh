@@ -15,8 +15,6 @@ main() {
         flags+=("--remap-path-prefix=$pair")
         c_flags+=("-ffile-prefix-map=$pair")
     done
-    # A panic ends the program at once, so nothing ever unwinds by these tables.
-    flags+=("-Cforce-unwind-tables=no")
     case "$platform" in
         x86_64-linux) for_linux x86_64 x86_64-linux-musl-gcc musl-tools ;;
         aarch64-linux) for_linux aarch64 aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ;;
@@ -35,6 +33,8 @@ main() {
 for_linux() {
     local arch=$1 triple=$1-unknown-linux-musl library
     need "$2" "$3"
+    # A panic ends the program at once, so nothing ever unwinds by these tables. (Windows wants them all the same.)
+    flags+=("-Cforce-unwind-tables=no")
     made=$out/octobundle prefix=''
     if [ "$arch" = aarch64 ]; then
         made=$out/octobundle-aarch64 prefix=aarch64-linux-gnu-

@@ -5,7 +5,7 @@
 //! continues first takes the names back.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -270,7 +270,7 @@ fn sync_folder(output: &Path) -> Result<(), BundleError> {
     #[cfg(unix)]
     {
         let folder = folder_of(output);
-        match File::open(folder).and_then(|folder| folder.sync_all()) {
+        match fs::File::open(folder).and_then(|folder| folder.sync_all()) {
             Err(error) if !cannot_be_asked(error.kind()) => return Err(BundleError::io("sync", folder)(error)),
             _ => {}
         }

@@ -9,6 +9,7 @@ use crate::bundle::error::BundleError;
 use crate::content::folder_of;
 
 /// FAT32's largest file, 4 GiB less one byte.
+#[cfg(target_os = "linux")]
 const FAT_LIMIT: u64 = u32::MAX as u64;
 
 /// Makes sure that the files of a draft can grow to their lengths, and takes the space where the file system allows it.

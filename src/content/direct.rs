@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 /// Positions, lengths and places in memory of such reads are multiples of this: the largest block that media have.
+#[cfg(unix)]
 const BLOCK: u64 = 4096;
 
 /// Opens a file for such reads; none where the file system does not offer them.

@@ -19,6 +19,7 @@ use crate::serve::source::Trouble;
 /// How long a client that asks for nothing may stay while seats are scarce.
 const DENSE_IDLE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Bytes of an answer that wait in the kernel unsent: enough to keep a fast line busy.
+#[cfg(target_os = "linux")]
 const UNSENT: u32 = 256 * 1024;
 
 /// Bodies up to this size leave together with their head; larger ones are not copied, since many clients share them.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
 use crate::content::FilePart;
@@ -25,6 +25,7 @@ const MOST_CHUNK: usize = 256 * 1024;
 /// What a client that keeps up takes within this time gets larger pieces.
 const KEEPS_UP: Duration = Duration::from_millis(500);
 /// Bytes given to the kernel by one call; a slow disk holds up one thread for no longer than these take.
+#[cfg(target_os = "linux")]
 const MOST_AT_ONCE: usize = 1024 * 1024;
 /// What a client must take in each [`Patience::stall`]: about 1 KiB a second.
 const AT_LEAST_TAKEN: usize = 64 * 1024;
@@ -258,7 +259,7 @@ async fn send_file(
 ) -> Result<(), Cut> {
     let (mut done, mut deadline, mut taken) = (0, Instant::now() + patience.stall, 0);
     while done < piece.length {
-        timeout_at(deadline, stream.writable()).await.map_err(|_| Cut::Client)??;
+        tokio::time::timeout_at(deadline, stream.writable()).await.map_err(|_| Cut::Client)??;
         let sent = send_some(stream, opened, piece, done).await?;
         done += sent;
         taken += sent;

@@ -21,6 +21,7 @@ use crate::workflow::report::{ReportRequest, report};
 use crate::workflow::trust::{self, TrustSettings, Use};
 
 /// Files that are open beside connections: bundles, the log, the runtime's own.
+#[cfg(unix)]
 const OTHER_FILES: u64 = 64;
 /// How long answers under way may take when the server is told to stop.
 const DRAIN: Duration = Duration::from_secs(30);

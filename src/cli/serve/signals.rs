@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What a signal asks for.
 pub(super) enum Asked {
     /// To read again what may have changed.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "a signal of Unix asks for it"))]
     Reload,
     /// To stop, with this exit code if it is asked twice.
     Stop(u8),
