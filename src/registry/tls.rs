@@ -52,14 +52,12 @@ impl Trust {
             ours.extend(certificates(file)?);
         }
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut roots = ours.clone();
-        let without_store = Verifier::new(provider.clone()).is_err();
-        if without_store {
-            roots.extend(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-        }
-        let platform = Verifier::new_with_extra_roots(roots, provider.clone()).map_err(|error| {
-            RegistryError::Setting { what: format!("the trusted certificates cannot be used: {error}") }
-        })?;
+        let system = Verifier::new(provider.clone()).ok();
+        let without_store = system.is_none();
+        let platform = match system {
+            Some(system) if ours.is_empty() => system,
+            _ => with_roots(&ours, without_store, &provider)?,
+        };
         Ok(Self { provider, authorities: Arc::new(Authorities { platform, ours }), issuers, without_store })
     }
 
@@ -120,6 +118,18 @@ impl Trust {
         let key = PrivateKeyDer::from_pem_slice(shown.key.reveal().as_bytes()).map_err(|error| bad(&error))?;
         builder.with_client_auth_cert(chain.map_err(|error| bad(&error))?, key).map_err(|error| bad(&error))
     }
+}
+
+/// What the system trusts, or instead of it the roots that are built in, and `ours`.
+fn with_roots(
+    ours: &[CertificateDer<'static>],
+    without_store: bool,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Verifier, RegistryError> {
+    let built_in = if without_store { webpki_root_certs::TLS_SERVER_ROOT_CERTS } else { &[] };
+    let roots = ours.iter().chain(built_in).cloned();
+    Verifier::new_with_extra_roots(roots, provider.clone())
+        .map_err(|error| RegistryError::Setting { what: format!("the trusted certificates cannot be used: {error}") })
 }
 
 fn certificates(file: &TrustedCertificates) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
