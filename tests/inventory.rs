@@ -305,15 +305,17 @@ fn sec_45_and_46_bombs_end_with_a_named_error_and_the_other_images_are_read() {
         jar
     };
     // RFC 8878: a window of 2^41 bytes is asked for by one byte.
-    let window = [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xf8][..], &[0x01, 0, 0]].concat();
+    let window = |byte: u8| [0x28, 0xb5, 0x2f, 0xfd, 0x00, byte, 0x01, 0, 0].to_vec();
     let members =
         gzip_small(&header("zeros", 1 << 40)[..]).into_iter().chain(gzip_small(zeros(0.1)).repeat(5)).collect();
     let zstandard = zstd::encode_all(header("zeros", 1 << 40).chain(zeros(0.5)), 1).unwrap();
-    let bombs: [(&str, Vec<u8>, &str); 6] = [
+    let bombs: [(&str, Vec<u8>, &str); 7] = [
         ("gzip", gzip_bomb(), "a decompression bomb"),
         ("members", members, "a decompression bomb"),
         ("zstd", zstandard, "a decompression bomb"),
-        ("window", window, "cannot be unpacked"),
+        ("window", window(0xf8), "cannot be unpacked"),
+        // The first one above 128 MiB.
+        ("window-28", window(0x90), "cannot be unpacked"),
         ("jar", gzip(&tar_of(&[("opt/bomb.jar", &jar)])), "a decompression bomb"),
         // What is stated is not asked for as memory.
         ("size", gzip(&header(STATUS, 1 << 60)), "it ends inside of a file"),
@@ -335,6 +337,45 @@ fn sec_45_and_46_bombs_end_with_a_named_error_and_the_other_images_are_read() {
     }
     let last = &result["images"][bombs.len()];
     assert_eq!((&last["gaps"], &last["packages"][0]["name"]), (&json!([]), &json!("one")));
+}
+
+/// A zip archive with one member, stored as it is.
+fn stored(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut archive = b"PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0".to_vec();
+    let size = u32::try_from(content.len()).unwrap().to_le_bytes();
+    archive.extend([size, size].concat());
+    archive.extend(u16::try_from(name.len()).unwrap().to_le_bytes());
+    archive.extend([0, 0]);
+    archive.extend(name.as_bytes());
+    archive.extend(content);
+    archive.extend(b"PK\x01\x02");
+    archive
+}
+
+#[test]
+fn sec_45_archives_in_archives_and_lists_of_any_length_are_read_to_a_bound() {
+    let deep = (0..5).fold(stored("x", b"x"), |inner, number| stored(&format!("in-{number}.jar"), &inner));
+    let long = vec![b'\n'; (64 << 20) + 1];
+    let one = TestImage::new("deep:1").tar_layer(tar_of(&[("opt/deep.jar", &deep)]));
+    let other = TestImage::new("long:1").packed_layer(gzip(&tar_of(&[(STATUS, &long)])));
+    let release = release(&[&one, &other]);
+    let result = inventory(&release.site, "--json").assert_code(10).json();
+    for (place, reason) in [(0, "it stands in 4 archives"), (1, "lists of more than 67108864 are not read")] {
+        let gaps = &result["images"][place]["gaps"];
+        assert!(gaps.as_array().is_some_and(|gaps| gaps.len() == 1) && gaps.to_string().contains(reason), "{gaps}");
+    }
+}
+
+#[test]
+fn what_stands_behind_a_layers_files_has_to_be_right_too() {
+    let files = [tar_of(&[(STATUS, b"Package: one\nVersion: 1\n")]), vec![0; 1_000_000]].concat();
+    let release = release(&[&TestImage::new("debian:1").packed_layer(files)]);
+    let mut bytes = release.site.read("release.tar");
+    let place = bytes.windows(12).rposition(|window| window == b"Package: one").unwrap();
+    bytes[place + 900_000] = 1;
+    release.site.write("release.tar", bytes);
+    let image = inventory(&release.site, "--json").assert_code(10).json()["images"][0].take();
+    assert_eq!((&image["packages"], image["gaps"].as_array().unwrap().len()), (&json!([]), 1));
 }
 
 #[test]

@@ -136,6 +136,18 @@ fn only_what_was_really_checked_is_said_to_be() {
 }
 
 #[test]
+fn a_configuration_with_other_bytes_is_not_reported() {
+    let release = usual_release();
+    let mut bytes = release.bundle();
+    let date = b"2024-05-01T10:11:12Z";
+    let place = bytes.windows(date.len()).position(|found| found == date).expect("a configuration has it");
+    bytes[place + 3] = b'5';
+    release.site.write("release.tar", bytes);
+    let refused = report(&release.site, "").assert_code(7);
+    assert!(refused.stderr.contains("has other bytes") && !refused.stdout.contains("2025"), "{}", refused.stderr);
+}
+
+#[test]
 fn changes_since_a_bundle_or_its_lock_are_told() {
     let release = usual_release();
     release.bundle();
