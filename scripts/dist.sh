@@ -4,8 +4,8 @@
 #   scripts/dist.sh [--out dist] [--for x86_64-linux,aarch64-linux,x86_64-windows] [--only binary] [--std auto|rustup|source|glibc]
 #
 # The Linux binaries run on Linux of any age. Where their C library comes from (--std; the first that works by default):
-#   rustup  musl, with the standard library that `rustup target add` brings: what a release is made with
-#   source  musl, with the standard library built from Debian's package of its source, where rustup's server is out of reach
+#   source  musl, with the standard library built along from Debian's package of its source: what a release is made with
+#   rustup  musl, with the standard library that `rustup target add` brings, where there is no apt-get: larger
 #   glibc   glibc, linked statically: a fallback, since it may load the host's name service plugins at run time
 # With OCTOBUNDLE_RELEASE_KEY set to a secret key of minisign or `octobundle key new`, SHA256SUMS is signed.
 # Two runs give the same bytes, wherever they ran: scripts/dist/twice.sh compares them.

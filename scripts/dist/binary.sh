@@ -7,6 +7,8 @@ platform=$1 std=$2 out=$3
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/octobundle-tools
 
 main() {
+    # Compilers take their flags from variables in which a blank ends one.
+    case "$PWD$tools" in *[[:space:]]*) echo "error: there is a blank in $PWD or $tools: build in another folder" >&2; exit 2 ;; esac
     # Neither the folder of this build nor that of its dependencies stands in the binary.
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
     local map=("$PWD=/octobundle" "$cargo_home=/cargo" "$rustup_home=/rustup" "$tools=/tools") pair
@@ -98,14 +100,15 @@ with_source() {
 standard_library() {
     if [ "$std" != auto ]; then
         echo "$std"
+    elif has apt-get; then
+        # The one that rustup brings has unwind tables, and with it the tables of all else stay: 1.6 MB.
+        echo source
     elif [ -d "$(rustc --print sysroot)/lib/rustlib/$1" ] || rustup target add "$1" >&2; then
         echo rustup
-    elif has apt-get; then
-        echo source
     elif [ "$1" = x86_64-unknown-linux-musl ]; then
         echo glibc
     else
-        echo "error: \`rustup target add $1\` failed, and there is no apt-get to fetch the library's source with" >&2
+        echo "error: there is no apt-get to fetch the library's source with, and \`rustup target add $1\` failed" >&2
         exit 1
     fi
 }

@@ -8,12 +8,14 @@ suite=$1 architecture=$2 folder=$3
 shift 3
 
 need dpkg-deb dpkg
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+[ -e "$keyring" ] || as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debian-archive-keyring >&2
 made=$(mktemp -d)
 trap 'rm -rf "$made"' EXIT
 mkdir -p "$made/lists/partial" "$made/cache/archives/partial" "$made/deb" "$made/unpacked"
 # The state of the system's own packages says nothing about these.
 : >"$made/status"
-echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${DEBIAN_MIRROR:-http://deb.debian.org/debian} $suite main" >"$made/sources.list"
+echo "deb [signed-by=$keyring] ${DEBIAN_MIRROR:-http://deb.debian.org/debian} $suite main" >"$made/sources.list"
 ours=(-o "Dir::Etc::SourceList=$made/sources.list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$made/lists"
     -o "Dir::State::status=$made/status" -o "Dir::Cache=$made/cache" -o APT::Sandbox::User=root
     -o "APT::Architecture=$architecture" -o "APT::Architectures=$architecture" -q)
