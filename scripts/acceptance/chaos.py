@@ -11,10 +11,6 @@ broke, earlier parts included, where version 3 keeps all that arrived: `--ask` s
 `--streaming` a layer of S bytes starts anew with each fault, and needs D * (exp(S / D) - 1) bytes where faults are D apart:
 a hundred gigabytes for one layer of 50 MB and faults every 5 MB. No client can help that.
 
-Where requests are handed on whole, each fault costs the part that it strikes, half of it on average, and each part costs
-its heads, some 1,350 bytes: with faults D apart no size of parts needs less than sqrt(2 * 1350 / D) more bytes, 2.3 % for
-5 MB. On top come what was under way before the first fault, and errors that are answered only to a whole part.
-
 What counts are the bytes that the line took in from either end. Its segments are Ethernet's: over loopback, with segments
 of 64 KiB, the system lets a sender run 4 MB ahead of the receiver, and all of that is lost with a connection.
 

@@ -9,9 +9,8 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 /// A part is this much smaller than what passes between two breaks, so that a lost one costs little: half a part is
-/// lost on average, and each part costs its heads, some 1,350 bytes with docker-registry. With a break every 5 MB both
-/// cost the same; where breaks are rarer, smaller parts would save bytes and cost round trips.
-const PARTS_BETWEEN_BREAKS: u64 = 48;
+/// lost on average, and each part costs some thousand bytes of heads.
+const PARTS_BETWEEN_BREAKS: u64 = 40;
 /// How much the last distance between two breaks counts against all before it.
 const LATEST: u64 = 4;
 
@@ -127,8 +126,8 @@ impl Weather {
                 return None;
             }
             let for_size = sky.too_large.map(|size| limits.upload_part.min(size / 2));
-            // A line that has been calm for twice as long as it used to be is better than it was; less is chance.
-            let distance = sky.distance.map(|distance| distance.max(sky.calm / 2));
+            // A line that has been calm for longer than it used to be is better than it was.
+            let distance = sky.distance.map(|distance| distance.max(sky.calm));
             let for_breaks = match sky.memory {
                 Memory::Nothing => None,
                 Memory::Parts | Memory::Unknown => distance.map(|distance| distance / PARTS_BETWEEN_BREAKS),
@@ -163,15 +162,13 @@ mod tests {
         weather.broke("other.corp");
         assert_eq!(part(&weather), None, "what breaks elsewhere does not matter");
         weather.broke("reg.corp");
-        assert_eq!(part(&weather), Some(500 * MB / 48));
+        assert_eq!(part(&weather), Some(500 * MB / 40));
         for _ in 0..40 {
             weather.passed("reg.corp", 10 * MB);
             weather.broke("reg.corp");
         }
         let small = part(&weather).unwrap();
-        assert!((205_000..215_000).contains(&small), "{small}");
-        weather.passed("reg.corp", 15 * MB);
-        assert_eq!(part(&weather), Some(small), "somewhat longer than usual is chance");
+        assert!((250_000..260_000).contains(&small), "{small}");
         weather.broke("reg.corp");
         weather.broke("reg.corp");
         for _ in 0..100 {
@@ -179,7 +176,7 @@ mod tests {
         }
         assert_eq!(part(&weather), Some(Limits::default().least_part), "there is a least part");
         weather.passed("reg.corp", 1_000 * MB);
-        assert!(part(&weather) > Some(10 * MB), "calm makes them grow");
+        assert_eq!(part(&weather), Some(25 * MB), "calm makes them grow");
     }
 
     #[test]
