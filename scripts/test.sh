@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing (Debian, Ubuntu), then runs every check: `scripts/test.sh`.
-# With --quick nothing is installed: tests of missing programs say SKIPPED. With --all the release folder is made as well,
-# twice, and tried in roots where nothing else is installed; that needs root and takes half an hour more.
+# With --quick nothing is installed: tests of missing programs say SKIPPED. With --all the tests of what the program for
+# Windows does are run by wine, and the release folder is made, twice, and tried in roots where nothing else is installed;
+# that needs root and takes three quarters of an hour more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/programs.sh
@@ -74,6 +75,7 @@ main() {
             install_programs
             install_cargo_deny
             scripts/check.sh
+            scripts/acceptance/wine_tests.sh
             scripts/dist.sh --out dist
             scripts/dist/twice.sh dist
             exec scripts/acceptance/anywhere.py dist

@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::os::unix::fs::FileExt as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use octobundle::bundle::{self, Bundle, Finding, Member, Verdict};
@@ -51,8 +51,11 @@ impl Copy {
     /// Turns a bit, looks, and turns it back.
     fn with_flipped(&self, bit: usize) -> Vec<Finding> {
         let (place, original) = (bit / 8, self.sound[bit / 8]);
-        let file = OpenOptions::new().write(true).open(&self.path).expect("own files can be opened");
-        let put = |byte: u8| file.write_all_at(&[byte], place as u64).expect("own files can be written");
+        let mut file = OpenOptions::new().write(true).open(&self.path).expect("own files can be opened");
+        let mut put = |byte: u8| {
+            file.seek(SeekFrom::Start(place as u64)).expect("own files have places");
+            file.write_all(&[byte]).expect("own files can be written");
+        };
         put(original ^ (1 << (bit % 8)));
         let findings = verify(&self.path);
         put(original);
@@ -641,8 +644,10 @@ fn a_file_of_another_kind_is_told_apart() {
     fs::create_dir(release.site.path("folder")).expect("folders can be made");
     let folder = release.site.octobundle(["verify", "folder"]).run();
     assert!(folder.stderr.contains("a folder"), "{}", folder.stderr);
-    let device = release.site.octobundle(["verify", "/dev/null"]).run();
-    assert!(device.stderr.contains("a device"), "{}", device.stderr);
+    if cfg!(unix) {
+        let device = release.site.octobundle(["verify", "/dev/null"]).run();
+        assert!(device.stderr.contains("a device"), "{}", device.stderr);
+    }
     release.site.octobundle(["verify", "nowhere.tar"]).run().assert_code(NOT_FOUND);
 }
 

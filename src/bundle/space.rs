@@ -108,7 +108,7 @@ fn allocate(file: &File, size: u64) -> io::Result<()> {
     file.set_len(size)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, unix))] // what Unix tells of a file system
 mod tests {
     use super::*;
     use crate::bundle::bytes::Piece;

@@ -13,7 +13,10 @@ use serde::Serialize;
 use crate::cli::Context;
 use crate::cli::exit::Outcome;
 use crate::cli::input::usage;
+use crate::cli::output::readers_of;
 use crate::cli::prompt;
+
+const SECRET_MODE: u32 = 0o600;
 
 /// Make keys that sign bundles.
 #[derive(clap::Args)]
@@ -77,7 +80,7 @@ impl NewArgs {
         let protection = password.as_ref().map_or(Protection::None, |password| Protection::Password(password.reveal()));
         let secret = tokio::task::block_in_place(|| key.to_file(&protection))?;
         let public = key.public();
-        write_new(&self.file, secret.as_bytes(), 0o600)?;
+        write_new(&self.file, secret.as_bytes(), SECRET_MODE)?;
         write_new(&public_file, public.to_file().as_bytes(), 0o644)?;
         let report = Report {
             secret_key: self.file.display().to_string(),
@@ -86,8 +89,12 @@ impl NewArgs {
             line: public.to_string(),
         };
         let text = format!(
-            "wrote {} (mode 0600; keep it) and {} (give it to those who check)\nkey {}\n{}\n",
-            report.secret_key, report.public_key, report.key, report.line
+            "wrote {} ({}; keep it) and {} (give it to those who check)\nkey {}\n{}\n",
+            report.secret_key,
+            readers_of(SECRET_MODE),
+            report.public_key,
+            report.key,
+            report.line
         );
         context.output.result("key new", report, &text)?;
         if self.no_password {

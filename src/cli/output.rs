@@ -223,3 +223,8 @@ pub(crate) fn told(parsed: &clap::Error) -> ExitCode {
 fn message(text: &str) {
     drop(anstream::stderr().lock().write_all(text.as_bytes()));
 }
+
+/// Who may read a file that was written with a mode, in words. Windows has no modes: there a file is as open as its folder.
+pub(crate) fn readers_of(mode: u32) -> String {
+    if cfg!(unix) { format!("mode {mode:04o}") } else { "as open to others as its folder".to_owned() }
+}

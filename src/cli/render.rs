@@ -21,6 +21,7 @@ use crate::cli::Context;
 use crate::cli::bundle_args::BundleArgs;
 use crate::cli::exit::Outcome;
 use crate::cli::input::usage;
+use crate::cli::output::readers_of;
 use crate::cli::prompt;
 use crate::cli::push::target;
 use crate::cli::render::files::{Elsewhere, write_all, write_one};
@@ -349,7 +350,7 @@ fn tell(
     };
     context.output.result(&format!("render {}", subject.key()), report, printed.text.as_deref().unwrap_or_default())?;
     for (path, file) in &printed.written {
-        context.output.note(&format!("wrote {} (mode {:04o})\n", shown(path), file.mode().bits()));
+        context.output.note(&format!("wrote {} ({})\n", shown(path), readers_of(file.mode().bits())));
     }
     for note in &rendered.notes {
         context.output.note(&format!("note: {note}\n"));

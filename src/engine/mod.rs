@@ -309,5 +309,5 @@ fn candidates(choice: EngineChoice, settings: &EngineSettings) -> Result<Vec<Can
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))] // sockets of Unix and a shell
 mod tests;

@@ -235,7 +235,7 @@ fn is_program(path: &Path) -> bool {
     path.is_file()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(all(test, unix))] // helpers that are shell scripts
 mod tests {
     use super::*;
     use std::fs;

@@ -43,6 +43,7 @@ impl Site {
 
     /// Writes a program, in a process of its own: a descriptor of ours, inherited by another test's child, would keep it
     /// from being run ("text file busy").
+    #[cfg(unix)]
     pub(crate) fn program(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("it is inside of the folder")).expect("folders can be made");
@@ -66,6 +67,10 @@ impl Site {
         command.args(arguments).current_dir(self.0.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("HOME", self.0.path()).env("TMPDIR", self.0.path());
+        if let Some(system) = std::env::var_os("SYSTEMROOT") {
+            // Windows finds its sockets by the first and its temporary folder by the second.
+            command.env("SYSTEMROOT", system).env("TMP", self.0.path());
+        }
         for (name, folder) in [
             ("XDG_CONFIG_HOME", ".config"),
             ("XDG_CACHE_HOME", ".cache"),
@@ -170,10 +175,12 @@ impl Running {
     }
 
     /// Asks it to end, as Ctrl-C does.
+    #[cfg(unix)]
     pub(crate) fn interrupt(&self) {
         self.signal(rustix::process::Signal::INT);
     }
 
+    #[cfg(unix)]
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         super::real::signal(&self.child, signal);
     }

@@ -4,18 +4,22 @@
 #![allow(dead_code, unused_imports, reason = "each test file compiles this module for itself and uses a part of it")]
 
 pub(crate) mod authority;
+#[cfg(unix)]
 pub(crate) mod browser;
 pub(crate) mod cli;
 pub(crate) mod discretion;
 pub(crate) mod engine;
 pub(crate) mod images;
 pub(crate) mod memory_registry;
+#[cfg(unix)]
 pub(crate) mod mounted;
 pub(crate) mod real;
 pub(crate) mod release;
 pub(crate) mod scripted;
 pub(crate) mod served;
+#[cfg(unix)]
 pub(crate) mod stand_in;
+#[cfg(unix)]
 pub(crate) mod terminal;
 pub(crate) mod update;
 

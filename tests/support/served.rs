@@ -9,7 +9,6 @@ use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::Value;
 
 use super::cli::{Run, Site};
@@ -93,7 +92,8 @@ impl Served {
         self.ask("GET", target, &[])
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         super::real::signal(&self.child, signal);
     }
 

@@ -3,6 +3,8 @@
 mod all;
 mod quote;
 mod run;
+#[cfg(unix)] // real shells
+mod shells;
 
 use crate::images::{LOCK_SCHEMA, Lock, LockedContent, LockedImage, LockedPlatform};
 use crate::oci::{Digest, ImageRef};

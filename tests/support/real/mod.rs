@@ -1,23 +1,32 @@
 //! The real parts: registry and engines as distributions ship them, each in a temporary folder of its own.
 
+#[cfg(unix)]
 mod clamd;
+#[cfg(unix)]
 mod containerd;
+#[cfg(unix)]
 mod docker;
+#[cfg(unix)]
 mod podman;
+#[cfg(unix)]
 mod proxy;
 mod registry;
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
+#[cfg(unix)]
 pub(crate) use clamd::Clamd;
+#[cfg(unix)]
 pub(crate) use containerd::Containerd;
+#[cfg(unix)]
 pub(crate) use docker::Docker;
+#[cfg(unix)]
 pub(crate) use podman::{Podman, PodmanService};
+#[cfg(unix)]
 pub(crate) use proxy::RealProxy;
 pub(crate) use registry::{RealRegistry, Setup};
 
@@ -34,6 +43,7 @@ pub(crate) fn need(program: &str) -> Option<PathBuf> {
 }
 
 /// Whether this is the superuser, which daemons with a storage of their own want. Else like [`need`].
+#[cfg(unix)]
 pub(crate) fn need_root(program: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
@@ -55,8 +65,10 @@ pub(crate) fn not_here(why: &str) {
 }
 
 /// Sends a signal to a process that we started and have not waited for.
-pub(crate) fn signal(child: &Child, signal: Signal) {
-    let id = i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("children have positive ids");
+#[cfg(unix)]
+pub(crate) fn signal(child: &std::process::Child, signal: rustix::process::Signal) {
+    let id =
+        i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw).expect("children have positive ids");
     // It may have ended by itself; until it is waited for, its id is nobody else's.
     rustix::process::kill_process(id, signal).ok();
 }
