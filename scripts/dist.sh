@@ -10,6 +10,8 @@
 # With OCTOBUNDLE_RELEASE_KEY set to a secret key of minisign or `octobundle key new`, SHA256SUMS is signed.
 # Two runs give the same bytes, wherever they ran: scripts/dist/twice.sh compares them.
 set -euo pipefail
+# The key's path is meant from where this was called.
+[ -z "${OCTOBUNDLE_RELEASE_KEY-}" ] || OCTOBUNDLE_RELEASE_KEY=$(realpath -m -- "$OCTOBUNDLE_RELEASE_KEY")
 cd "$(dirname "$0")/.."
 . scripts/programs.sh
 
@@ -21,13 +23,21 @@ platforms=x86_64-linux,aarch64-linux,x86_64-windows
 main() {
     while [ $# -gt 0 ]; do
         case "$1" in
-            --out) out=$2; shift 2 ;;
-            --for) platforms=$2; shift 2 ;;
-            --only) only=$2; shift 2 ;;
-            --std) std=$2; shift 2 ;;
-            *) sed -n 's/^# \{0,1\}//; 2,12p' "$0" >&2; exit 2 ;;
+            -h | --help) usage; exit 0 ;;
+            --out | --for | --only | --std) [ $# -ge 2 ] || wrong "$1 needs a value" ;;
+            *) wrong "there is no option $1" ;;
         esac
+        case "$1" in
+            --out) out=$2 ;;
+            --for) platforms=$2 ;;
+            --only) only=$2 ;;
+            --std) std=$2 ;;
+        esac
+        shift 2
     done
+    case "$only" in "" | binary) ;; *) wrong "--only takes binary" ;; esac
+    case "$std" in auto | rustup | source | glibc) ;; *) wrong "--std takes auto, rustup, source or glibc" ;; esac
+    [ -z "${OCTOBUNDLE_RELEASE_KEY-}" ] || [ -f "$OCTOBUNDLE_RELEASE_KEY" ] || wrong "OCTOBUNDLE_RELEASE_KEY names no file: $OCTOBUNDLE_RELEASE_KEY"
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     # The time of the commit stands for "now" in everything that is packed.
     SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
@@ -40,19 +50,17 @@ main() {
     scripts/dist/assets.sh "$out"
     scripts/dist/packages.sh "$out" "$version"
     scripts/dist/image.sh "$out" "$version"
-    sums
-}
-
-sums() {
-    (cd "$out" && find . -type f ! -name 'SHA256SUMS*' -printf '%P\n' | LC_ALL=C sort | xargs -d '\n' sha256sum >SHA256SUMS)
-    if [ -n "${OCTOBUNDLE_RELEASE_KEY-}" ]; then
-        need minisign minisign
-        minisign -S -s "$OCTOBUNDLE_RELEASE_KEY" -m "$out/SHA256SUMS" -t "octobundle $version"
-    else
-        echo "==> not signed: OCTOBUNDLE_RELEASE_KEY names no key"
-    fi
+    scripts/dist/sums.sh "$out" "$version"
     echo "==> the release folder is $out"
     (cd "$out" && ls -l)
+}
+
+usage() { sed -n '2,11{ s/^# \{0,1\}//; p }' scripts/dist.sh; }
+
+wrong() {
+    echo "error: $1" >&2
+    usage >&2
+    exit 2
 }
 
 main "$@"

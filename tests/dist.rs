@@ -12,6 +12,9 @@ use serde_json::Value;
 use support::cli::{Site, binary};
 use support::real::need;
 
+/// What names the secret key that signs a release.
+const KEY: &str = "OCTOBUNDLE_RELEASE_KEY";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
@@ -68,9 +71,16 @@ fn release(site: &Site) -> PathBuf {
     for text in ["LICENSE", "THIRD-PARTY-LICENCES.txt"] {
         fs::write(folder.join("share").join(text), "text").unwrap();
     }
-    let sums = "find . -type f ! -name 'SHA256SUMS*' -printf '%P\\n' | xargs -d '\\n' sha256sum > SHA256SUMS";
-    assert!(Command::new("sh").arg("-c").arg(sums).current_dir(&folder).status().unwrap().success());
+    sums(&folder, None);
     folder
+}
+
+/// Makes its checksums as the build does, signed where a key is given.
+fn sums(folder: &Path, key: Option<&Path>) {
+    let mut command = Command::new(root().join("scripts/dist/sums.sh"));
+    command.arg(folder).arg("1.2.3").env_remove(KEY).envs(key.map(|key| (KEY, key)));
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn files_below(folder: &Path) -> BTreeSet<PathBuf> {
@@ -127,6 +137,69 @@ fn the_installer_refuses_a_folder_that_differs_from_its_sums() {
         assert!(said.code != Some(0) && said.stderr.contains("error: "), "{name}: {}", said.stderr);
         assert_eq!(files_below(&prefix), BTreeSet::new(), "{name}");
     }
+}
+
+#[test]
+fn a_signed_release_is_installed_by_its_own_key_alone() {
+    let Some(minisign) = need("minisign") else { return };
+    let site = Site::new();
+    let release = release(&site);
+    let (sums_file, signature) = (release.join("SHA256SUMS"), release.join("SHA256SUMS.minisig"));
+    let prefix = site.path("prefix");
+    let install = |key: &str| {
+        let run = site.run(Path::new("sh"), [release.join("install.sh")]).arg("--prefix").arg(&prefix);
+        run.arg("--key").arg(site.path(key)).run()
+    };
+    let refused = |key: &str, expected: &str| {
+        let said = install(key);
+        assert!(said.code == Some(1) && said.stderr.contains(expected), "{said:?}");
+        assert_eq!(files_below(&prefix), BTreeSet::new());
+    };
+    // One key of ours, one of minisign's.
+    site.octobundle(["key", "new", "ours", "--no-password"]).run().assert_ok();
+    site.run(&minisign, ["-G", "-W", "-s", "theirs", "-p", "theirs.pub"]).run().assert_ok();
+    refused("ours.pub", "no signature");
+    for (key, other) in [("ours", "theirs.pub"), ("theirs", "ours.pub")] {
+        sums(&release, Some(&site.path(key)));
+        let public = format!("{key}.pub");
+        let check = site.run(&minisign, ["-V", "-p", &public, "-m"]).arg(&sums_file).run().assert_ok();
+        assert!(check.stdout.contains("Trusted comment: octobundle 1.2.3"), "{}", check.stdout);
+        refused(other, "not made with that key");
+        install(&public).assert_ok();
+        site.run(Path::new("sh"), [release.join("install.sh")])
+            .arg("--prefix")
+            .arg(&prefix)
+            .arg("--uninstall")
+            .run()
+            .assert_ok();
+    }
+    // Somebody else's file with sums that fit it: the signature is of the sums that were.
+    fs::write(release.join("share/LICENSE"), "other").unwrap();
+    let good = fs::read(&signature).unwrap();
+    sums(&release, None);
+    assert!(!signature.exists(), "no signature of other sums is left");
+    fs::write(&signature, good).unwrap();
+    refused("theirs.pub", "not made with that key");
+}
+
+#[test]
+fn the_builder_says_what_it_takes() {
+    let dist = |words: &[&str]| {
+        let mut command = Command::new(root().join("scripts/dist.sh"));
+        let done = command.args(words).env(KEY, "").output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (done.status.code(), text(&done.stdout), text(&done.stderr))
+    };
+    let (code, help, _) = dist(&["--help"]);
+    assert!(code == Some(0) && help.contains("--for x86_64-linux") && !help.contains("set -e"), "{help}");
+    let wrong = [&["--std", "other"][..], &["--out"], &["--only", "packages"], &["--fro", "x86_64-linux"]];
+    for words in wrong {
+        let (code, _, said) = dist(words);
+        assert!(code == Some(2) && said.starts_with("error: ") && said.ends_with(&help), "{words:?}: {said}");
+    }
+    let no_key = Command::new(root().join("scripts/dist.sh")).env(KEY, "no-such-key").output().unwrap();
+    let said = String::from_utf8_lossy(&no_key.stderr).into_owned();
+    assert!(no_key.status.code() == Some(2) && said.contains("no-such-key"), "{said}");
 }
 
 #[test]

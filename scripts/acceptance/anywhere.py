@@ -10,11 +10,14 @@
 3. The .rpm: the same with rpm's own database.
 4. The container image: podman loads and runs it.
 5. install.sh: installs, refuses a changed file, uninstalls.
-6. The binary for aarch64 under qemu, and the one for Windows under wine: pull, verify, inspect, push, render; what they
+6. The same release signed with a key of this run: minisign and install.sh --key accept it, and refuse other sums.
+7. The binary for aarch64 under qemu, and the one for Windows under wine: pull, verify, inspect, push, render; what they
    pull is, byte for byte, what the first binary pulls.
+8. The .deb and .rpm for aarch64: dpkg and rpm of this machine put them into a root of that architecture, the program runs
+   from there under qemu, and their removal leaves no file behind. (Nothing else of the root would run here.)
 
 Needs root, docker-registry, openssl, dockerd and docker, podman, skopeo, rpm, debootstrap, qemu-user-static,
-wine64, python3.
+gcc-mingw-w64-x86-64, wine64, minisign, python3.
 """
 
 import argparse
@@ -34,7 +37,7 @@ from real_parts import Registry
 from release_set import ReleaseSet
 
 PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap", "qemu-aarch64-static",
-            "x86_64-w64-mingw32-gcc"]
+            "x86_64-w64-mingw32-gcc", "minisign"]
 
 
 def run(*words, **options):
@@ -230,6 +233,63 @@ def rpm(dist, folder):
     expect(not left, f"its removal leaves no file behind {sorted(left) or ''}".strip())
 
 
+def packages_for_arm(dist, folder):
+    """What is installed comes from the binary that was tried, and goes again."""
+    binary = (dist / "octobundle-aarch64").read_bytes()
+    deb, = dist.glob("*_arm64.deb")
+    package, = dist.glob("*.aarch64.rpm")
+    expect(run("dpkg-deb", "-f", deb, "Architecture").strip() == "arm64", "the .deb is for arm64")
+    root = folder / "arm64"
+    for place in ("info", "updates", "triggers"):
+        (root / "var/lib/dpkg" / place).mkdir(parents=True)
+    (root / "var/lib/dpkg/status").touch()
+    (root / "var/lib/dpkg/arch").write_text("arm64\n")
+    dpkg = ["dpkg", "--root", root, "--force-script-chrootless"]
+    installs(root, [*dpkg, "--install", deb], [*dpkg, "--purge", "octobundle:arm64"], ".deb for arm64", binary)
+    about = run("rpm", "-q", "--queryformat", "%{ARCH} %{OS}", "-p", package)
+    expect(about == "aarch64 linux", f"the .rpm is for {about}")
+    root = folder / "aarch64-rpm"
+    root.mkdir()
+    rpm_there = ["rpm", "--root", root, "--ignorearch"]
+    installs(root, [*rpm_there, "--install", package], ["rpm", "--root", root, "--erase", "octobundle"], ".rpm for aarch64", binary)
+
+
+def installs(root, install, remove, what, binary):
+    """A package's files are there, its program runs, and all of it goes again."""
+    before = files_of(root)
+    run(*install)
+    program = root / "usr/bin/octobundle"
+    expect(program.read_bytes() == binary, f"the {what} brings the program that was built")
+    said(f"it says `{run('qemu-aarch64-static', program, '--version').strip()}`")
+    for path in ("usr/share/man/man1/octobundle-pull.1.gz", "usr/share/bash-completion/completions/octobundle"):
+        expect((root / path).is_file(), f"{path} is there")
+    run(*remove)
+    left = {path for path in files_of(root) - before if not (root / path).is_dir()}
+    expect(not left, f"its removal leaves no file behind {sorted(left) or ''}".strip())
+
+
+def signature(dist, folder):
+    """The release, signed with a key of this run."""
+    signed, sums = folder / "signed", Path(__file__).parent.parent / "dist/sums.sh"
+    shutil.copytree(dist, signed)
+    run(dist / "octobundle", "key", "new", folder / "release.key", "--no-password")
+    key = folder / "release.key.pub"
+    run(sums, signed, "of this run", env={**os.environ, "OCTOBUNDLE_RELEASE_KEY": str(folder / "release.key")})
+    expect("octobundle of this run" in run("minisign", "-Vm", signed / "SHA256SUMS", "-p", key), "minisign accepts the signature")
+    run("sh", signed / "install.sh", "--prefix", folder / "by-key", "--key", key)
+    said(f"install.sh --key: `{run(folder / 'by-key/bin/octobundle', '--version').strip()}`")
+    # A changed file whose sum is changed with it.
+    with (signed / "share/LICENSE").open("a") as text:
+        text.write("and more")
+    kept = (signed / "SHA256SUMS.minisig").read_bytes()
+    run(sums, signed, "of somebody else", env={name: value for name, value in os.environ.items() if name != "OCTOBUNDLE_RELEASE_KEY"})
+    (signed / "SHA256SUMS.minisig").write_bytes(kept)
+    run("sh", signed / "install.sh", "--prefix", folder / "unasked")
+    refused = subprocess.run(["sh", signed / "install.sh", "--prefix", folder / "refused", "--key", key], capture_output=True,
+                             text=True, check=False)
+    expect("not made with that key" in refused.stderr and not (folder / "refused").exists(), "install.sh --key refuses other sums")
+
+
 def image(dist, folder):
     archive = dist / "octobundle-image.tar"
     engine = ["podman", "--root", folder / "podman", "--runroot", folder / "podman-run", "--storage-driver", "vfs",
@@ -255,12 +315,6 @@ def installer(dist, folder):
         binary.write(bytes([byte ^ 1]))
     refused = subprocess.run(["sh", copy / "install.sh", "--prefix", prefix], capture_output=True, text=True, check=False)
     expect(refused.returncode != 0 and not (prefix / "bin/octobundle").exists(), "install.sh refuses a changed file")
-
-
-def wine():
-    """Debian keeps the program out of PATH unless its larger package is installed."""
-    found = shutil.which("wine64") or shutil.which("wine") or shutil.which("/usr/lib/wine/wine64")
-    return found or sys.exit("not installed: wine64")
 
 
 def elsewhere(binary, words, native, folder, environment):
@@ -299,13 +353,9 @@ def windows(dist, folder):
     place = folder / "program"
     place.mkdir()
     shutil.copy(dist / "octobundle.exe", place)
-    # Wine before 9 lacks the library that programs of Rust take random bytes from; Windows has it since version 7.
-    (place / "prng.c").write_text(
-        "#include <windows.h>\n#include <ntsecapi.h>\n"
-        "__declspec(dllexport) BOOL WINAPI ProcessPrng(PBYTE data, SIZE_T size) { return RtlGenRandom(data, (ULONG)size); }\n")
-    run("x86_64-w64-mingw32-gcc", "-shared", "-o", place / "bcryptprimitives.dll", place / "prng.c", "-ladvapi32")
+    wine = run(Path(__file__).with_name("wine_prefix.sh"), folder / "wine").strip()
     environment = {"WINEPREFIX": str(folder / "wine"), "WINEDEBUG": "-all"}
-    elsewhere(place / "octobundle.exe", [wine()], dist / "octobundle", folder / "windows", environment)
+    elsewhere(place / "octobundle.exe", [wine], dist / "octobundle", folder / "windows", environment)
 
 
 def main():
@@ -313,7 +363,7 @@ def main():
     parser.add_argument("dist", type=Path, help="the folder that scripts/dist.sh made")
     parser.add_argument("--suite", default="bullseye", help="an old Debian")
     parser.add_argument("--mirror", default="http://deb.debian.org/debian", help="where debootstrap takes it from")
-    parser.add_argument("--only", default="alone,debian,rpm,image,installer,aarch64,windows", help="parts, separated by commas")
+    parser.add_argument("--only", default="alone,debian,rpm,image,installer,signature,aarch64,windows,arm-packages", help="parts, separated by commas")
     given = parser.parse_args()
     missing = [program for program in PROGRAMS if not shutil.which(program)]
     if missing:
@@ -331,7 +381,9 @@ def main():
             "installer": lambda: installer(dist, folder),
             "aarch64": lambda: elsewhere(
                 dist / "octobundle-aarch64", ["qemu-aarch64-static"], dist / "octobundle", folder / "aarch64", {}),
+            "signature": lambda: signature(dist, folder),
             "windows": lambda: windows(dist, folder),
+            "arm-packages": lambda: packages_for_arm(dist, folder),
         }
         for part in given.only.split(","):
             print(f"==> {part}", flush=True)
