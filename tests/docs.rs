@@ -25,7 +25,8 @@ const SERVER: &str = "https://octoperf.corp";
 /// Its other names, where a document speaks of one product.
 const PRODUCTS: [&str; 4] = ["harbor.corp", "nexus.corp:5000", "artifactory.corp", "gitlab.corp"];
 /// Programs that a document may call. Those of this repository and of cargo are tested elsewhere; they have to exist.
-const PROGRAMS: [&str; 8] = ["octobundle", "sha256sum", "mkdir", "tar", "docker", "podman", "skopeo", "minisign"];
+const PROGRAMS: [&str; 9] =
+    ["octobundle", "sha256sum", "mkdir", "printf", "tar", "docker", "podman", "skopeo", "minisign"];
 
 /// The section of `docs/messages.md` that quotes others, with the tests that bring their situations about.
 const OTHER_TOOLS: &str = "## What other tools say there";
@@ -278,10 +279,8 @@ fn files_that_are_named_exist() {
         for named in source.split("docs/").skip(1) {
             let name: String = named.chars().take_while(|c| c.is_ascii_lowercase() || "-.".contains(*c)).collect();
             let Some(name) = name.trim_end_matches('.').strip_suffix(".md") else { continue };
-            // Figures have a document of their own, which comes with the measurements.
-            let pending = name == "performance" && !root().join("docs/performance.md").exists();
             let document = format!("docs/{name}.md");
-            assert!(pending || root().join(&document).exists(), "{path} names {document}");
+            assert!(root().join(&document).exists(), "{path} names {document}");
             let section = named.strip_prefix("facts.md`, \"").and_then(|rest| rest.split('"').next());
             if let Some(section) = section {
                 assert!(read("docs/facts.md").contains(&format!("\n## {section}\n")), "{path} names {section}");
@@ -371,6 +370,19 @@ fn the_layers_are_those_of_the_code() {
     let lines: Vec<&str> = lines.map(|line| line.trim_start_matches("//! ")).collect();
     let drawing = lines.join("\n");
     assert!(read("README.md").contains(&drawing), "README draws:\n{drawing}");
+}
+
+#[test]
+fn when_not_to_use_it_is_the_same_in_both_places() {
+    let list = |path: &str, heading: &str| -> Vec<String> {
+        let text = read(path);
+        let section = text.split(heading).nth(1).unwrap_or_else(|| panic!("{path} has {heading}"));
+        let section = section.split("\n## ").next().unwrap_or_default();
+        section.lines().filter(|line| line.starts_with("- ")).map(str::to_owned).collect()
+    };
+    let readme = list("README.md", "\n## When not to use it\n");
+    assert!(readme.len() > 5, "{readme:?}");
+    assert_eq!(readme, list("docs/comparison.md", "\n## When not to use octobundle\n"));
 }
 
 #[test]
