@@ -30,8 +30,8 @@ summary() {
     grep -E '^ +Running |^test result: ' "$output"
     echo "==> left out: what is a fact of Unix, or needs what only Unix has"
     # A test, or a module of tests, that is not compiled there says why behind the condition.
-    grep -A1 -Hn '^ *#\[cfg(\(all(test, \)\?unix)\+\] // ' src -r --include='*.rs' | left_out
-    for name in "${files[@]}"; do grep -A1 -Hn '^ *#\[cfg(unix)\] // ' "tests/$name.rs" | left_out; done
+    local paths=("${files[@]/#/tests/}")
+    grep -r -A1 -Hn --include='*.rs' '^ *#\[cfg(\(all(test, \)\?unix)\+\] // ' src "${paths[@]/%/.rs}" | left_out
 }
 
 left_out() {
