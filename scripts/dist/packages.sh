@@ -9,6 +9,8 @@ readonly staged=target/dist-assets
 readonly summary="Carries the OctoPerf load-testing images of a release into a closed site"
 readonly text="Resolves the images of a release, pulls them through any proxy, packs them into one checksummed tar, and on a site
  without internet verifies, loads, pushes or serves them and renders what starts agents there."
+# Debian begins each line but the first with a blank.
+readonly plain_text=${text//$'\n' /$'\n'}
 
 main() {
     need dpkg-deb dpkg
@@ -71,7 +73,7 @@ Summary: $summary
 License: Apache-2.0
 AutoReqProv: no
 %description
-$text
+$plain_text
 %install
 cp -a $root/. %{buildroot}
 %files
