@@ -347,8 +347,6 @@ async fn chaos_on_the_line_changes_nothing_that_is_pushed() {
         assert!(!raging || line.struck() >= 25, "only {} faults", line.struck());
         passed.push(line.take_bytes());
     }
-    // Until the first break each blob goes in one request, and the system goes on sending what such a request had handed
-    // to it: up to a megabyte for each of the four under way, which is much of 60 MB. From then on it is a few per cent,
-    // and of the two gigabytes of `chaos.py` all of it is less than three.
-    assert_few_twice(passed[0], passed[1], 25);
+    // Two per cent, with room for machines that notice a break later.
+    assert_few_twice(passed[0], passed[1], 4);
 }

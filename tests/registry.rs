@@ -972,6 +972,22 @@ async fn n_01_an_upload_that_breaks_goes_on_in_parts() {
     assert_eq!(*stored.lock().unwrap(), layer);
 }
 
+#[tokio::test]
+async fn r_19_what_a_broken_request_left_behind_is_given_up_when_nothing_goes_on_in_it() {
+    // Time is over; or the upload may not be asked about.
+    for (retry_for, asked) in [(Duration::ZERO, 0), (settings().retry_for, 1)] {
+        let server = Scripted::start(|seen, _| match seen.method.as_str() {
+            "PUT" => Reply::lost(),
+            "GET" => Reply::new(403),
+            _ => takes_uploads(seen, "/u/1"),
+        })
+        .await;
+        let registry = registry(RegistrySettings { retry_for, ..settings() });
+        pushed(&registry, &repository(&server), &content()).await.err().unwrap();
+        assert_eq!((server.count("GET", "/u/1"), server.count("DELETE", "/u/1")), (asked, 1), "{:?}", server.lines());
+    }
+}
+
 /// Takes the parts of one blob after the other, each as `stored` so far; other requests as they come.
 fn takes_parts(seen: &Seen, stored: &Mutex<Vec<u8>>) -> Reply {
     let mut stored = stored.lock().unwrap();

@@ -2,7 +2,6 @@
 
 use http::header::{CONTENT_RANGE, RANGE};
 use http::{HeaderValue, Method, StatusCode};
-use url::Url;
 
 use crate::content::ImageSource;
 use crate::oci::Hasher;
@@ -11,32 +10,22 @@ use crate::registry::endpoint::shown_host;
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::Answer;
 use crate::registry::retry::{Chance, chance};
-use crate::registry::upload::{Stop, Upload};
+use crate::registry::upload::{Standing, Stop, Upload};
 
 /// How often in a row a part may be refused for its login, which is renewed each time.
 const RENEWALS: u32 = 3;
 
-/// Where an upload stands.
-struct Standing {
-    session: Url,
-    /// Bytes that the registry has.
-    position: u64,
-    /// Where our own content can be opened again to go on from there.
-    mark: Hasher,
-}
-
 impl<S: ImageSource> Upload<'_, S> {
     pub(super) async fn parts(&mut self) -> Result<(), Stop> {
-        let (session, least) = self.begin().await?;
-        let mut standing = Standing { session, position: 0, mark: Hasher::new() };
-        let sent = self.send_parts(&mut standing, least).await;
+        let mut standing = self.go_on().await?;
+        let sent = self.send_parts(&mut standing).await;
         if sent.is_err() {
-            self.exchange.abandon(&self.endpoint, standing.session, &self.what).await;
+            self.abandon(standing).await;
         }
         sent
     }
 
-    async fn send_parts(&mut self, standing: &mut Standing, least: u64) -> Result<(), Stop> {
+    async fn send_parts(&mut self, standing: &mut Standing) -> Result<(), Stop> {
         let size = self.content.blob().size;
         let mut rest = None;
         let mut refusals = 0;
@@ -46,7 +35,7 @@ impl<S: ImageSource> Upload<'_, S> {
                     Some(rest) => rest,
                     None => self.content_behind(standing).await?,
                 };
-                let length = self.next_part(least).min(size - standing.position);
+                let length = self.next_part(standing.least).min(size - standing.position);
                 match self.patch(standing, content, length).await {
                     Ok(left) => (rest, refusals) = (left, 0),
                     Err(Stop::Server(error)) => self.recover(standing, error).await?,
@@ -120,7 +109,7 @@ impl<S: ImageSource> Upload<'_, S> {
     }
 
     /// Asks where the upload stands.
-    async fn ask_standing(&self, standing: &mut Standing) -> Result<(), Stop> {
+    pub(super) async fn ask_standing(&self, standing: &mut Standing) -> Result<(), Stop> {
         let call = self.call(Method::GET, standing.session.clone());
         let wanted = [StatusCode::NO_CONTENT, StatusCode::OK, StatusCode::ACCEPTED];
         let answer = match self.exchange.send(&call, &wanted).await {

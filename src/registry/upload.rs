@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::content::{BlobContent, ImageSource};
 use crate::failure::Failure;
+use crate::oci::Hasher;
 use crate::progress::Arrival;
 use crate::registry::auth::Access;
 use crate::registry::body::{Rest, Sending};
@@ -39,6 +40,19 @@ pub(super) struct Upload<'a, S> {
     best: u64,
     renewals: u32,
     losses: u32,
+    /// An upload whose only request broke: some registries keep what came of it.
+    left: Option<Standing>,
+}
+
+/// Where an upload stands.
+pub(super) struct Standing {
+    pub(super) session: Url,
+    /// The smallest part that the registry takes.
+    pub(super) least: u64,
+    /// Bytes that the registry has.
+    pub(super) position: u64,
+    /// Where our own content can be opened again to go on from there.
+    pub(super) mark: Hasher,
 }
 
 /// Why an attempt ended.
@@ -53,6 +67,13 @@ pub(super) enum Stop {
     Hopeless,
     /// The registry does not know the upload any more; another one can be begun.
     Lost(RegistryError),
+}
+
+impl Stop {
+    /// Whether a request ended before all of it had arrived.
+    fn is_a_break(&self) -> bool {
+        matches!(self, Self::Hopeless | Self::Server(RegistryError::Broken { .. } | RegistryError::Stalled { .. }))
+    }
 }
 
 impl From<RegistryError> for Stop {
@@ -71,11 +92,17 @@ impl<'a, S: ImageSource> Upload<'a, S> {
     pub(super) fn new(exchange: &'a Exchange, endpoint: Endpoint, content: BlobContent<S>) -> Self {
         let what = blob_name(&endpoint.repository, content.blob().digest);
         let budget = exchange.budget();
-        Self { exchange, endpoint, content, what, budget, best: 0, renewals: 0, losses: 0 }
+        Self { exchange, endpoint, content, what, budget, best: 0, renewals: 0, losses: 0, left: None }
     }
 
     /// Sends the blob until the registry has it.
     pub(super) async fn run(mut self) -> Result<Arrival, Failure> {
+        let ended = self.until_there().await;
+        self.drop_left().await;
+        ended
+    }
+
+    async fn until_there(&mut self) -> Result<Arrival, Failure> {
         loop {
             let part = self.part();
             let ended = match part {
@@ -89,7 +116,11 @@ impl<'a, S: ImageSource> Upload<'a, S> {
                     return Ok(Arrival::Moved);
                 }
                 Err(Stop::Source(failure)) => return Err(failure),
-                Err(Stop::Hopeless) => continue,
+                Err(Stop::Hopeless) => {
+                    // The registry notices the end of the request, and keeps its bytes, a little later than we do.
+                    tokio::time::sleep(self.exchange.settings.limits.backoff_start).await;
+                    continue;
+                }
                 Err(Stop::Renewed(error)) if self.renewals >= RENEWALS => return Err(error.into()),
                 Err(Stop::Renewed(_)) => {
                     self.renewals += 1;
@@ -196,12 +227,41 @@ impl<'a, S: ImageSource> Upload<'a, S> {
         call
     }
 
-    /// Opens an upload: its address, and the smallest part that the registry takes.
-    pub(super) async fn begin(&self) -> Result<(Url, u64), RegistryError> {
+    /// Opens an upload.
+    pub(super) async fn begin(&self) -> Result<Standing, RegistryError> {
         let call = self.call(Method::POST, self.endpoint.uploads());
         let answer = self.exchange.send(&call, &[StatusCode::ACCEPTED]).await?;
         let least = answer.header("oci-chunk-min-length").and_then(|least| least.trim().parse().ok()).unwrap_or(0);
-        Ok((self.exchange.upload_address(&answer, &self.what)?, least))
+        let session = self.exchange.upload_address(&answer, &self.what)?;
+        Ok(Standing { session, least, position: 0, mark: Hasher::new() })
+    }
+
+    pub(super) async fn abandon(&self, upload: Standing) {
+        self.exchange.abandon(&self.endpoint, upload.session, &self.what).await;
+    }
+
+    async fn drop_left(&mut self) {
+        if let Some(left) = self.left.take() {
+            self.abandon(left).await;
+        }
+    }
+
+    /// The upload in which the blob goes on in parts: what a broken request left behind, else a new one.
+    pub(super) async fn go_on(&mut self) -> Result<Standing, Stop> {
+        let Some(mut left) = self.left.take() else { return Ok(self.begin().await?) };
+        match self.ask_standing(&mut left).await {
+            Ok(()) => {
+                if left.position > 0 {
+                    self.outlived_a_break();
+                }
+                Ok(left)
+            }
+            Err(Stop::Lost(_)) => Ok(self.begin().await?),
+            Err(other) => {
+                self.abandon(left).await;
+                Err(other)
+            }
+        }
     }
 
     /// The address that completes an upload.
@@ -214,18 +274,21 @@ impl<'a, S: ImageSource> Upload<'a, S> {
     /// A blob without bytes.
     async fn nothing(&self) -> Result<(), Stop> {
         self.content.open().await?.collect().await?;
-        let (session, _) = self.begin().await?;
-        let call = self.call(Method::PUT, self.completing(&session));
+        let begun = self.begin().await?;
+        let call = self.call(Method::PUT, self.completing(&begun.session));
         self.exchange.attempt(&call, &[StatusCode::CREATED]).await?;
         Ok(())
     }
 
     /// The whole blob in one request.
     async fn whole(&mut self) -> Result<(), Stop> {
-        let (session, _) = self.begin().await?;
-        let sent = self.put_whole(self.completing(&session)).await;
-        if sent.is_err() {
-            self.exchange.abandon(&self.endpoint, session, &self.what).await;
+        self.drop_left().await;
+        let begun = self.begin().await?;
+        let sent = self.put_whole(self.completing(&begun.session)).await;
+        match &sent {
+            Ok(()) => {}
+            Err(stop) if stop.is_a_break() && self.part().is_some() => self.left = Some(begun),
+            Err(_) => self.abandon(begun).await,
         }
         sent
     }
