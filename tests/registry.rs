@@ -973,18 +973,38 @@ async fn n_01_an_upload_that_breaks_goes_on_in_parts() {
 }
 
 #[tokio::test]
-async fn r_19_what_a_broken_request_left_behind_is_given_up_when_nothing_goes_on_in_it() {
-    // Time is over; or the upload may not be asked about.
-    for (retry_for, asked) in [(Duration::ZERO, 0), (settings().retry_for, 1)] {
-        let server = Scripted::start(|seen, _| match seen.method.as_str() {
-            "PUT" => Reply::lost(),
-            "GET" => Reply::new(403),
-            _ => takes_uploads(seen, "/u/1"),
+async fn r_19_what_a_broken_request_left_behind_is_given_up_when_time_is_over() {
+    let server = Scripted::start(|seen, _| match seen.method.as_str() {
+        "PUT" => Reply::lost(),
+        _ => takes_uploads(seen, "/u/1"),
+    })
+    .await;
+    let registry = registry(RegistrySettings { retry_for: Duration::ZERO, ..settings() });
+    pushed(&registry, &repository(&server), &content()).await.err().unwrap();
+    assert_eq!((server.count("GET", "/u/1"), server.count("DELETE", "/u/1")), (0, 1), "{:?}", server.lines());
+}
+
+#[tokio::test]
+async fn r_19_a_registry_that_cannot_be_asked_where_an_upload_stands_gets_another_one_in_parts() {
+    for status in [403, 404, 405] {
+        let stored = Arc::new(Mutex::new(Vec::new()));
+        let server = Scripted::start({
+            let stored = stored.clone();
+            move |seen, _| match (seen.method.as_str(), seen.body.len()) {
+                ("PUT", length) if length > 0 => Reply::lost(),
+                ("GET", _) => Reply::new(status),
+                _ => takes_parts(seen, &stored),
+            }
         })
         .await;
-        let registry = registry(RegistrySettings { retry_for, ..settings() });
-        pushed(&registry, &repository(&server), &content()).await.err().unwrap();
-        assert_eq!((server.count("GET", "/u/1"), server.count("DELETE", "/u/1")), (asked, 1), "{:?}", server.lines());
+        pushed(&registry(settings()), &repository(&server), &content()).await.unwrap();
+        assert_eq!(*stored.lock().unwrap(), content());
+        assert_eq!(
+            (server.count("POST", ""), server.count("DELETE", "/u/1")),
+            (2, 1),
+            "{status}: {:?}",
+            server.lines()
+        );
     }
 }
 

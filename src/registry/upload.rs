@@ -248,20 +248,17 @@ impl<'a, S: ImageSource> Upload<'a, S> {
 
     /// The upload in which the blob goes on in parts: what a broken request left behind, else a new one.
     pub(super) async fn go_on(&mut self) -> Result<Standing, Stop> {
-        let Some(mut left) = self.left.take() else { return Ok(self.begin().await?) };
-        match self.ask_standing(&mut left).await {
-            Ok(()) => {
+        if let Some(mut left) = self.left.take() {
+            if self.ask_standing(&mut left).await.is_ok() {
                 if left.position > 0 {
                     self.outlived_a_break();
                 }
-                Ok(left)
+                return Ok(left);
             }
-            Err(Stop::Lost(_)) => Ok(self.begin().await?),
-            Err(other) => {
-                self.abandon(left).await;
-                Err(other)
-            }
+            // Forgotten, or a registry that cannot be asked: a new upload may do all the same.
+            self.abandon(left).await;
         }
+        Ok(self.begin().await?)
     }
 
     /// The address that completes an upload.
