@@ -4,7 +4,7 @@
 mod scripted;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -140,6 +140,26 @@ fn own(seen: &Seen) -> String {
 
 fn ask_for_token(seen: &Seen) -> Reply {
     Reply::new(401).header("WWW-Authenticate", bearer(&own(seen)))
+}
+
+/// What one request waits for until another has come so far.
+#[derive(Default)]
+struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    fn open(&self) {
+        *self.0.lock().unwrap() = true;
+        self.1.notify_all();
+    }
+
+    /// Needs a runtime with several threads.
+    fn wait(&self) {
+        tokio::task::block_in_place(|| {
+            let most = Duration::from_secs(60);
+            let (_open, waited) = self.1.wait_timeout_while(self.0.lock().unwrap(), most, |open| !*open).unwrap();
+            assert!(!waited.timed_out(), "nobody came");
+        });
+    }
 }
 
 // Login
@@ -303,6 +323,62 @@ async fn a_11_a_fresh_token_that_is_refused_gets_a_second_chance() {
     assert!(tokens.len() == 2 && tokens[1] - tokens[0] >= Duration::from_millis(100), "{:?}", server.lines());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_11_anothers_token_that_is_refused_does_not_use_up_the_second_chance() {
+    let (tokens, taken) = (AtomicUsize::new(0), Gate::default());
+    let server = Scripted::start(move |seen, _| match (seen.line().as_str(), seen.header("authorization")) {
+        ("GET /token", _) => token(&format!("T{}", tokens.fetch_add(1, Ordering::SeqCst))),
+        ("GET /v2/a/b/manifests/1", Some("Bearer T0")) => {
+            taken.open();
+            manifest_reply()
+        }
+        ("GET /v2/a/b/manifests/2", None) => {
+            taken.wait();
+            ask_for_token(seen)
+        }
+        (_, Some("Bearer T2")) => manifest_reply(),
+        _ => ask_for_token(seen),
+    })
+    .await;
+    let (registry, at) = (registry(settings()), repository(&server));
+    let (one, two) = (tag(), Lookup::Tag("2".parse().unwrap()));
+    let (one, two) = tokio::join!(registry.document(&at, &one), registry.document(&at, &two));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(server.count("GET", "/token"), 3, "{:?}", server.lines());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_08_a_late_refusal_of_an_old_token_does_not_discard_the_new_one() {
+    let (tokens, arrived, renewed) = (AtomicUsize::new(0), Gate::default(), Gate::default());
+    let server = Scripted::start(move |seen, _| match (seen.line().as_str(), seen.header("authorization")) {
+        ("GET /token", _) => token(&format!("T{}", tokens.fetch_add(1, Ordering::SeqCst))),
+        ("GET /v2/a/b/manifests/late", Some("Bearer T0")) => {
+            arrived.open();
+            renewed.wait();
+            ask_for_token(seen)
+        }
+        ("GET /v2/a/b/manifests/early", Some("Bearer T0")) => {
+            arrived.wait();
+            ask_for_token(seen)
+        }
+        ("GET /v2/a/b/manifests/early", Some("Bearer T1")) => {
+            renewed.open();
+            manifest_reply()
+        }
+        (_, Some(_)) => manifest_reply(),
+        _ => ask_for_token(seen),
+    })
+    .await;
+    let (registry, at) = (registry(settings()), repository(&server));
+    let [first, early, late] = ["first", "early", "late"].map(|tag| Lookup::Tag(tag.parse().unwrap()));
+    registry.document(&at, &first).await.unwrap();
+    let (early, late) = tokio::join!(registry.document(&at, &early), registry.document(&at, &late));
+    early.unwrap();
+    late.unwrap();
+    assert_eq!(server.count("GET", "/token"), 2, "{:?}", server.lines());
+}
+
 #[tokio::test]
 async fn a_private_image_without_a_login_says_where_to_log_in() {
     let server = Scripted::start(|seen, _| match seen.line().as_str() {
@@ -313,6 +389,8 @@ async fn a_private_image_without_a_login_says_where_to_log_in() {
     let failure = registry(settings()).document(&repository(&server), &tag()).await.err().unwrap();
     assert_eq!(failure.class(), ErrorClass::Access);
     assert!(failure.help().unwrap().contains(&format!("login {}", server.host())), "{:?}", failure.help());
+    let (image, token) = ("GET /v2/a/b/manifests/1", "GET /token");
+    assert_eq!(server.lines(), [image, token, image, token, image], "without a token, with one, with another");
 }
 
 #[tokio::test]
@@ -657,6 +735,23 @@ async fn sec_01_a_redirect_to_another_host_goes_without_the_login() {
 }
 
 #[tokio::test]
+async fn sec_01_see_other_is_no_place_to_send_to() {
+    let server = Scripted::start(|seen, _| match (seen.method.as_str(), seen.target.as_str()) {
+        ("GET" | "HEAD", "/there") => manifest_reply(),
+        (_, "/there") => Reply::new(201),
+        _ => Reply::new(303).header("Location", "/there"),
+    })
+    .await;
+    let (registry, at) = (registry(settings()), repository(&server));
+    registry.document(&at, &tag()).await.unwrap();
+    let kind = MediaType::from(MediaType::OCI_MANIFEST);
+    let failure = registry.put_document(&at, &tag(), &kind, &manifest()).await.err().unwrap();
+    assert!(failure.to_string().contains("303"), "{failure}");
+    pushed(&registry, &at, &content()).await.err().unwrap();
+    assert_eq!(server.seen().iter().filter(|seen| seen.target == "/there").count(), 1, "{:?}", server.lines());
+}
+
+#[tokio::test]
 async fn h_08_a_signed_address_that_expired_is_asked_for_again() {
     let layer = content();
     let bytes = layer.clone();
@@ -792,6 +887,28 @@ async fn h_05_another_length_than_promised_is_refused_before_it_is_read() {
         let server = Scripted::start(move |_, _| Reply::new(200).body(vec![0; length])).await;
         let failure = pulled(&registry(settings()), &repository(&server), &described(&layer)).await.err().unwrap();
         assert_eq!(failure.class(), ErrorClass::Integrity, "{failure}");
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn h_05_bytes_beyond_the_promised_ones_are_refused_where_no_length_is_stated() {
+    let layer = content();
+    let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+    let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+    let longer = [&layer[..], b"!"].concat();
+    for (chunks, whole) in [
+        (chunk(&layer), true),
+        (chunk(&longer), false),
+        ([chunk(&layer), chunk(b"!")].concat(), false),
+        ([chunk(&layer[..9]), chunk(&longer[9..])].concat(), false),
+    ] {
+        let answer = [head.clone(), chunks, chunk(b"")].concat();
+        let server = Scripted::start(move |_, _| Reply::raw(answer.clone())).await;
+        match pulled(&registry(settings()), &repository(&server), &described(&layer)).await {
+            Ok(bytes) => assert!(whole && bytes == layer),
+            Err(failure) => assert!(!whole && failure.class() == ErrorClass::Integrity, "{failure}"),
+        }
         assert_eq!(server.seen().len(), 1);
     }
 }

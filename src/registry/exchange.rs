@@ -50,6 +50,17 @@ impl<'a> Call<'a> {
         let (headers, body) = (HeaderMap::new(), bytes::Bytes::new());
         Self { method, url, headers, body, endpoint, access, what: what.into(), follows: true }
     }
+
+    /// Whether nothing is sent and nothing changed by it.
+    fn only_asks(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    /// Whether a redirect with this status is followed. "See other" to who sends something means that it was taken,
+    /// which is for the caller to believe or not.
+    fn follows_a(&self, status: StatusCode) -> bool {
+        self.follows && (self.only_asks() || status != StatusCode::SEE_OTHER)
+    }
 }
 
 /// What came back, with the place it came from.
@@ -200,22 +211,21 @@ impl Exchange {
 
     /// Sends `call` with its login, follows redirects unless it says otherwise, answers a 401.
     pub(super) async fn once(&self, call: &Call<'_>) -> Result<Answer, RegistryError> {
-        let mut method = call.method.clone();
         let mut trail = Trail::new(&call.endpoint.api(), call.url.clone());
-        let mut refusals = 0;
+        let mut fresh_refused = 0;
         loop {
             let url = trail.now().clone();
             let login = Login { endpoint: call.endpoint, url: &url, access: &call.access, what: &call.what };
             let mut authorization = if trail.carries_login() { self.auth.authorization(login).await? } else { None };
             let place = self.place_at(&shown_host(&url), "down").await;
-            let mut request = self.request(call, &method, &url, authorization.as_ref())?;
+            let mut request = self.request(call, &url, authorization.as_ref())?;
             give_body(&mut request, call);
             let response = self.transport.send(request, &call.what).await?;
             self.note(&url, &response, &place);
             let status = response.status();
             if status == StatusCode::UNAUTHORIZED && trail.carries_login() {
                 drop(place);
-                self.answer_refusal(login, response, authorization, &mut refusals).await?;
+                self.answer_refusal(login, response, authorization, &mut fresh_refused).await?;
                 continue;
             }
             if let Some(authorization) = &mut authorization
@@ -223,12 +233,14 @@ impl Exchange {
             {
                 authorization.accepted();
             }
-            let Some(location) = redirect_of(&response).filter(|_| call.follows) else {
+            let Some(location) = redirect_of(&response).filter(|_| call.follows_a(status)) else {
                 return Ok(Answer { response, url, elsewhere: !trail.carries_login(), _place: place });
             };
             follow(&mut trail, &location, &call.what)?;
-            if status == StatusCode::SEE_OTHER && method != Method::HEAD {
-                method = Method::GET;
+            if !call.only_asks() && !trail.carries_login() {
+                let why = "what a registry is sent goes to no other server";
+                let (host, target, what) = (shown_host(&url), shown_url(trail.now()), call.what.clone());
+                return Err(RegistryError::RedirectRefused { host, what, target, why });
             }
         }
     }
@@ -241,7 +253,7 @@ impl Exchange {
         let at_home = Trail::new(&call.endpoint.api(), url.clone()).carries_login();
         let mut authorization = if at_home { self.auth.authorization(login).await? } else { None };
         let place = self.place_at(&shown_host(&url), "up").await;
-        let mut request = self.request(call, &call.method, &url, authorization.as_ref())?;
+        let mut request = self.request(call, &url, authorization.as_ref())?;
         *request.body_mut() = Some(body);
         let response = self.transport.stream(request, &call.what).await?;
         self.note(&url, &response, &place);
@@ -258,34 +270,35 @@ impl Exchange {
     fn request(
         &self,
         call: &Call<'_>,
-        method: &Method,
         url: &Url,
         authorization: Option<&Authorization>,
     ) -> Result<reqwest::Request, RegistryError> {
-        let mut builder = self.transport.client(url).request(method.clone(), url.clone()).headers(call.headers.clone());
+        let client = self.transport.client(url);
+        let mut builder = client.request(call.method.clone(), url.clone()).headers(call.headers.clone());
         if let Some(header) = authorization.and_then(|authorization| authorization.header_for(url)) {
             builder = builder.header(AUTHORIZATION, header);
         }
         builder.build().map_err(|error| self.transport.explain(error, url, &call.what))
     }
 
-    /// Learns from a 401, at most three times: without a login, with an old token, with a fresh one.
+    /// Learns from a 401, until a token that was made for this very request was refused twice. Others may be refused
+    /// for their age, or because they were never meant for it.
     async fn answer_refusal(
         &self,
         login: Login<'_>,
         response: Response,
         used: Option<Authorization>,
-        refusals: &mut u32,
+        fresh_refused: &mut u32,
     ) -> Result<(), RegistryError> {
-        *refusals += 1;
         let fresh = used.as_ref().is_some_and(Authorization::is_fresh);
+        *fresh_refused += u32::from(fresh);
         let headers = response.headers().clone();
         self.auth.learn(login, &headers, used).await?;
         let lacks_right = headers
             .get_all(http::header::WWW_AUTHENTICATE)
             .iter()
             .any(|header| header.to_str().is_ok_and(|text| text.contains("insufficient_scope")));
-        if *refusals > 3 || (fresh && (*refusals > 2 || lacks_right)) {
+        if fresh && (*fresh_refused > 1 || lacks_right) {
             let host = login.endpoint.host().to_string();
             let error = refused(response, host, login.what.to_owned()).await;
             let error = if lacks_right { naming_scope(error) } else { error };
@@ -362,12 +375,8 @@ fn as_of_a_store(error: RegistryError) -> RegistryError {
     }
 }
 
-/// Gives a request the call's body, unless a redirect turned it into one without. Some proxies answer 411 to an empty
-/// body without its length.
+/// Gives a request the call's body. Some proxies answer 411 to an empty one without its length.
 fn give_body(request: &mut reqwest::Request, call: &Call<'_>) {
-    if *request.method() != call.method {
-        return;
-    }
     if !call.body.is_empty() {
         *request.body_mut() = Some(call.body.clone().into());
     } else if matches!(*request.method(), Method::POST | Method::PUT | Method::PATCH) {

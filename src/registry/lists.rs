@@ -19,7 +19,7 @@ const MAX_PAGE: u64 = 4 * 1024 * 1024;
 /// Names that are read of one list. Registries with more of them in one place are named one repository at a time.
 const MAX_NAMES: usize = 100_000;
 /// Pages that are read of one list, however little is on each.
-const MAX_PAGES: usize = 2_000;
+const MAX_PAGES: usize = 1_000;
 
 impl Exchange {
     /// The repositories of a registry, as far as it shows them to this login. Names that no engine takes are left out.

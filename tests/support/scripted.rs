@@ -169,6 +169,8 @@ impl Scripted {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                // Else each body waits for the client's system to say that it has the head.
+                let _ = stream.set_nodelay(true);
                 // A client may go away at any time; the test looks at what arrived.
                 tokio::spawn(serve(stream, answers.clone(), kept.clone()));
             }

@@ -248,6 +248,20 @@ fn sec_38_a_fault_of_the_program_is_never_taken_for_success() {
 }
 
 #[tokio::test]
+async fn sec_35_a_list_of_empty_pages_is_given_up() {
+    let server = Scripted::start(|_, page| {
+        let reply = Reply::new(200).body(if page % 2 == 0 { r#"{"repositories":[]}"# } else { "{}" });
+        // So that a client without a limit is found out.
+        if page < 3_000 { reply.header("Link", format!("</v2/_catalog?last={page}>; rel=\"next\"")) } else { reply }
+    })
+    .await;
+    let host = client::repository(&server).host;
+    let failure = client::registry(client::settings()).repositories(&host).await.expect_err("it does not end");
+    assert!(failure.to_string().contains("the list of repositories"), "{failure}");
+    assert_eq!(server.seen().len(), 1_000);
+}
+
+#[tokio::test]
 async fn sec_35_a_list_that_does_not_end_or_leads_elsewhere_is_given_up() {
     type Next = fn(usize) -> String;
     let cases: [(&str, Next); 3] = [
