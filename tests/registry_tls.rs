@@ -40,8 +40,12 @@ fn signed(by: &CertifiedIssuer<'_, KeyPair>, name: &str, change: impl FnOnce(&mu
 
 /// The recipe `openssl req -x509 -addext subjectAltName=…`: a certificate that is its own authority.
 fn self_signed(name: &str) -> Identity {
+    self_signed_as(name, |params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained))
+}
+
+fn self_signed_as(name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    change(&mut params);
     let key = KeyPair::generate().unwrap();
     Identity { chain: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
@@ -132,6 +136,21 @@ async fn a_servers_own_certificate_is_trusted_by_file_as_docker_does() {
     let named = self_signed("reg.corp");
     let address = serve(&named, None).await;
     assert!(ask(address, trusting(&named.chain)).await.is_err(), "trusted, but for another name");
+}
+
+#[tokio::test]
+async fn t_01_a_servers_own_certificate_is_trusted_for_its_time_only() {
+    for is_ca in [IsCa::Ca(BasicConstraints::Unconstrained), IsCa::NoCa] {
+        for (from, until, said) in [(2000, 2001, "expired"), (4000, 4001, "not valid yet")] {
+            let identity = self_signed_as("127.0.0.1", |params| {
+                params.is_ca = is_ca;
+                params.not_before = rcgen::date_time_ymd(from, 1, 1);
+                params.not_after = rcgen::date_time_ymd(until, 1, 1);
+            });
+            let failure = ask(serve(&identity, None).await, trusting(&identity.chain)).await.err().unwrap();
+            assert!(failure.to_string().contains(said), "{said}: {failure}");
+        }
+    }
 }
 
 #[tokio::test]

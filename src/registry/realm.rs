@@ -2,7 +2,7 @@
 //!
 //! The registry names the token server, so a hostile one can name anybody. Yet the honest ones on closed sites have
 //! private addresses, so blocking those would help nobody. A login goes to the registry's own origin, to servers
-//! known to belong to it, to the same registrable domain over https, and to whom the user trusts.
+//! of the same registrable domain over https, and to whom the user trusts.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,26 +12,79 @@ use url::{Host as UrlHost, Url};
 use crate::oci::Host;
 use crate::registry::endpoint::names_of;
 
-/// Public registries with their token servers elsewhere, as their own challenges name them.
-const PAIRS: [(&str, &str); 3] = [
-    ("registry-1.docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-    ("registry.access.redhat.com", "sso.redhat.com"),
-];
-
-/// Names below which everyone can have a name, so that two of them need not have one owner. The public suffix list
-/// knows thousands; these are the ones where registries live. Country names are covered by a rule of their own.
-const SHARED: [&str; 10] = [
+/// Names below which strangers get names, so that two of them need not have one owner: those of the public suffix list
+/// (<https://publicsuffix.org>) under which registries and token servers run, and the clouds' registry domains, which
+/// that list does not know (`amazonaws.com`, `azurecr.*`, `jfrog.io`, `pkg.dev` and others). All that is beyond this
+/// list and the rule for country names is trusted by `trusted realm` alone. Sorted.
+const SHARED: [&str; 68] = [
     "amazonaws.com",
-    "azurecr.io",
-    "azurewebsites.net",
-    "cloudfront.net",
-    "github.io",
-    "herokuapp.com",
-    "pkg.dev",
-    "run.app",
-    "windows.net",
+    "amazonaws.com.cn",
+    "appdomain.cloud",
     "appspot.com",
+    "awsapprunner.com",
+    "azure-api.net",
+    "azurecontainer.io",
+    "azurecontainerapps.io",
+    "azurecr.cn",
+    "azurecr.io",
+    "azurecr.us",
+    "azureedge.net",
+    "azurefd.net",
+    "azurestaticapps.net",
+    "azurewebsites.net",
+    "azurewebsites.us",
+    "cloudapp.azure.com",
+    "cloudapp.net",
+    "cloudfront.net",
+    "cloudfunctions.net",
+    "container-registry.ovh.net",
+    "customer-oci.com",
+    "ddns.net",
+    "deno.dev",
+    "digitaloceanspaces.com",
+    "duckdns.org",
+    "dyndns.org",
+    "dynv6.net",
+    "elasticbeanstalk.com",
+    "eu.org",
+    "firebaseapp.com",
+    "fly.dev",
+    "github.dev",
+    "github.io",
+    "gitlab.io",
+    "googleusercontent.com",
+    "herokuapp.com",
+    "hopto.org",
+    "jfrog.io",
+    "koyeb.app",
+    "linodeusercontent.com",
+    "myfritz.net",
+    "myqnapcloud.com",
+    "netlify.app",
+    "ngrok-free.app",
+    "ngrok-free.dev",
+    "ngrok.app",
+    "ngrok.io",
+    "nip.io",
+    "no-ip.org",
+    "on.aws",
+    "ondigitalocean.app",
+    "onrender.com",
+    "openshiftapps.com",
+    "pages.dev",
+    "pkg.dev",
+    "railway.app",
+    "run.app",
+    "scw.cloud",
+    "sslip.io",
+    "synology.me",
+    "trafficmanager.net",
+    "trycloudflare.com",
+    "ts.net",
+    "vercel.app",
+    "web.app",
+    "windows.net",
+    "workers.dev",
 ];
 
 /// Why a login does not go somewhere, and which host the user would have to trust.
@@ -86,8 +139,7 @@ pub(super) fn may_see_login(registry: &Url, realm: &Url, trusted: &BTreeSet<Host
         return refused("it is another address", names.last());
     };
     let (ours, theirs) = (ours.trim_end_matches('.'), theirs.trim_end_matches('.'));
-    let paired = realm.port().is_none() && PAIRS.contains(&(ours, theirs));
-    if paired || registrable(ours).is_some_and(|domain| Some(domain) == registrable(theirs)) {
+    if registrable(ours).is_some_and(|domain| Some(domain) == registrable(theirs)) {
         return Ok(());
     }
     refused("it belongs to another domain", names.first())
@@ -150,7 +202,7 @@ mod tests {
             ("https://[fd00::5]/", "https://[fd00::5]/token", true),
             ("http://localhost:5000/", "http://localhost:5000/token", true),
             ("https://reg.corp/", "https://REG.corp:443/token", true),
-            // Known pairs and one owner's domain.
+            // One owner's domain.
             ("https://registry-1.docker.io/", "https://auth.docker.io/token", true),
             ("https://registry.gitlab.com/", "https://gitlab.com/jwt/auth", true),
             ("https://registry.example.com/", "https://auth.example.com/token", true),
@@ -178,6 +230,12 @@ mod tests {
             ("https://corp.azurecr.io/", "https://evil.azurecr.io/token", false),
             ("https://corp.azurecr.io/", "https://corp.azurecr.io/oauth2/token", true),
             ("https://europe-docker.pkg.dev/", "https://evil.pkg.dev/token", false),
+            ("https://corp.azurecr.cn/", "https://evil.azurecr.cn/token", false),
+            ("https://corp.jfrog.io/", "https://evil.jfrog.io/token", false),
+            ("https://1.dkr.ecr.cn-north-1.amazonaws.com.cn/", "https://evil.amazonaws.com.cn/token", false),
+            ("https://reg.westeurope.cloudapp.azure.com/", "https://evil.westeurope.cloudapp.azure.com/t", false),
+            ("https://reg.azure.com/", "https://login.azure.com/token", true),
+            ("https://registry.access.redhat.com/", "https://sso.redhat.com/token", true),
             ("https://registry-1.docker.io/", "https://auth.docker.io:8443/token", true),
             ("https://registry-1.docker.io/", "https://auth.docker.io.evil.com/token", false),
             ("https://registry-1.docker.io/", "http://auth.docker.io/token", false),
@@ -205,6 +263,17 @@ mod tests {
             assert_eq!(allowed(registry, realm), expected, "{registry} asks to use {realm}");
         }
         assert!(parse(&format!("https://reg.corp/{}", "a".repeat(1 << 20))).is_err());
+    }
+
+    #[test]
+    fn sec_09_two_names_below_a_shared_one_have_no_common_owner() {
+        assert!(SHARED.is_sorted());
+        for shared in SHARED {
+            let (ours, theirs) = (format!("https://corp.{shared}/"), format!("https://evil.{shared}/token"));
+            assert!(!allowed(&ours, &theirs), "{shared}");
+            assert!(!allowed(&ours, &format!("https://{shared}/token")), "{shared}");
+            assert!(allowed(&ours, &format!("{ours}token")), "{shared}");
+        }
     }
 
     #[test]

@@ -263,3 +263,30 @@ fn is_ca_as_server(error: &rustls::Error) -> bool {
     };
     inner.to_string().contains("CaUsedAsEndEntity")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The check before it looks at the dates too, which is its own affair.
+    #[test]
+    fn t_01_the_exception_for_a_servers_own_certificate_looks_at_its_dates_itself() {
+        let mut params = rcgen::CertificateParams::new(["reg.corp".to_owned()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let own = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+        let trusted = TrustedCertificates { origin: "own.pem".into(), pem: own.pem().into_bytes() };
+        let authorities = Trust::new(&[trusted]).unwrap().authorities;
+        let name = ServerName::try_from("reg.corp").unwrap();
+        // The first days of 2019, 2025 and 2031.
+        for (seconds, trusts) in [(1_546_300_800, false), (1_735_689_600, true), (1_924_992_000, false)] {
+            let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+            let shown = Chain { leaf: own.der(), intermediates: &[], name: &name, now };
+            assert_eq!(authorities.trust_it_itself(&shown), trusts, "{seconds}");
+            assert_eq!(authorities.check(&shown, &[]).is_ok(), trusts, "{seconds}");
+        }
+    }
+}
