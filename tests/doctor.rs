@@ -433,12 +433,12 @@ fn servers_of_tokens_and_blobs_are_looked_at_like_registries() {
     // Docker Hub with its token server and its store, as the tests' own proxy plays them.
     let tokens = MemoryRegistry::with(Options { access: Access::anonymous_tokens(), ..Options::default() });
     let (store, authority) = (MemoryRegistry::start(), Authority::new());
-    let redirect_blobs_to = Some("https://blobs.test/signed?X-Signature=CANARY".to_owned());
+    let redirect_blobs_to = Some("https://blobs_1.test/signed?X-Signature=CANARY".to_owned());
     let hub = MemoryRegistry::with(Options { redirect_blobs_to, ..Options::default() });
     hub.add(&image());
     let challenge = "Bearer realm=\"https://auth.docker.io/token\",service=\"registry.docker.io\"";
     let ask = || hub.fault(Fault::on("GET", "/v2/").times(2).answer(401).header("www-authenticate", challenge));
-    let known = [("registry-1.docker.io", &hub), ("auth.docker.io", &tokens), ("blobs.test", &store)];
+    let known = [("registry-1.docker.io", &hub), ("auth.docker.io", &tokens), ("blobs_1.test", &store)];
     let site = site_for(&["docker.io"]);
     site.write("proxy-ca.pem", authority.certificate());
     let examined_through = |proxy: &Proxy, code| {
@@ -455,7 +455,7 @@ fn servers_of_tokens_and_blobs_are_looked_at_like_registries() {
     let servers = report["servers"].as_array().unwrap();
     let told: Vec<_> = servers.iter().map(|one| (&one["host"], &one["tokens_of"], &one["blobs_of"])).collect();
     let (hub_name, nothing) = (serde_json::json!(["docker.io"]), Value::Null);
-    let expected = [("auth.docker.io", &hub_name, &nothing), ("blobs.test", &nothing, &hub_name)];
+    let expected = [("auth.docker.io", &hub_name, &nothing), ("blobs_1.test", &nothing, &hub_name)];
     assert_eq!(told.len(), expected.len(), "{report:#}");
     for (told, expected) in told.iter().zip(expected) {
         assert_eq!((told.0.as_str().unwrap(), told.1, told.2), expected);
@@ -471,7 +471,7 @@ fn servers_of_tokens_and_blobs_are_looked_at_like_registries() {
 
     // A store that this machine may not reach is in the way, though the registry answers well.
     let report = examined_through(&through(2), 5);
-    let problem = problems(&report).into_iter().find(|problem| problem.contains("`blobs.test`")).unwrap();
+    let problem = problems(&report).into_iter().find(|problem| problem.contains("`blobs_1.test`")).unwrap();
     assert!(problem.starts_with("\"network\""), "{problem}");
     assert_eq!(report["images"][0]["state"], "found");
     // A token server that is not there is said once, as what the registry's own answer is about.

@@ -135,7 +135,7 @@ fn reach_json(reach: &Reach, interception: Option<&Interception>) -> ReachJson {
         Decision::Via(proxy, why) => (Some(proxy.to_string()), why.clone()),
     };
     ReachJson {
-        host: reach.host.to_string(),
+        host: reach.host.clone(),
         address: reach.address.clone(),
         addresses: match &reach.resolved {
             Resolved::Addresses(all) => all.iter().map(ToString::to_string).collect(),

@@ -111,7 +111,8 @@ fn speaks_plain_http(host: &Host, settings: &RegistrySettings) -> bool {
 pub(super) fn names_of(url: &Url) -> Vec<Host> {
     let Some(name) = url.host().map(|host| match host {
         UrlHost::Ipv6(address) => format!("[{address}]"),
-        other => other.to_string(),
+        // The dot says that a name is written out to its end; it is the same name.
+        other => other.to_string().trim_end_matches('.').to_owned(),
     }) else {
         return Vec::new();
     };
@@ -124,7 +125,13 @@ pub(super) fn names_of(url: &Url) -> Vec<Host> {
 /// `host[:port]` of an address, for messages. Of Docker Hub's names the one that is really asked for: whoever opens a
 /// firewall needs it.
 pub(super) fn shown_host(url: &Url) -> String {
-    names_of(url).first().map_or_else(|| "a server without a name".to_owned(), |host| host.api().to_owned())
+    names_of(url).first().map_or_else(|| written_host(url), |host| host.api().to_owned())
+}
+
+/// `host[:port]` as an address has it. Servers of blobs may have names that no registry has, as in `minio_1:9000`.
+pub(super) fn written_host(url: &Url) -> String {
+    let name = url.host_str().unwrap_or_default().trim_end_matches('.');
+    url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"))
 }
 
 /// An address for messages: without user, password, query and fragment, any of which may hold a secret.
@@ -184,6 +191,15 @@ mod tests {
         let url = Url::parse("https://user:pw@cdn.corp:8443/blob?X-Signature=abc#f").unwrap();
         assert_eq!(shown_url(&url), "https://cdn.corp:8443/blob");
         assert_eq!(shown_host(&url), "cdn.corp:8443");
+        for (address, host) in [
+            ("https://reg.corp./", "reg.corp"),
+            ("https://reg.corp.:8443/", "reg.corp:8443"),
+            ("http://minio_1:9000/", "minio_1:9000"),
+            ("http://my_bucket.s3.corp/", "my_bucket.s3.corp"),
+            ("http://[::1]:5000/", "[::1]:5000"),
+        ] {
+            assert_eq!(shown_host(&Url::parse(address).unwrap()), host);
+        }
     }
 
     use crate::registry::settings::Mirror;

@@ -9,11 +9,11 @@ use url::Url;
 
 use crate::content::Lookup;
 use crate::failure::Failure;
-use crate::oci::{BadReference, Digest, Host, Repository};
+use crate::oci::{Digest, Host, Repository};
 use crate::registry::Registry;
 use crate::registry::auth::Access;
 use crate::registry::credentials::Credential;
-use crate::registry::endpoint::{Endpoint, shown_url};
+use crate::registry::endpoint::{Endpoint, names_of, shown_url, written_host};
 use crate::registry::error::RegistryError;
 use crate::registry::exchange::{Answer, Call, Exchange};
 use crate::registry::proxy::Decision;
@@ -36,7 +36,7 @@ pub enum LoginAnswer {
 #[derive(Debug)]
 pub struct Reach {
     /// Its host, with the port where one is written.
-    pub host: Host,
+    pub host: String,
     /// Its address, without a query.
     pub address: String,
     /// How it is reached.
@@ -47,6 +47,8 @@ pub struct Reach {
     pub tls: Option<TlsReport>,
     /// Whether that is checked.
     pub tls_checked: bool,
+    /// Whether anyone on the way can read and change what is sent: plain http to another machine.
+    pub in_the_clear: bool,
     /// Its clock less ours, in seconds, where it tells the time.
     pub clock_difference: Option<i64>,
 }
@@ -54,6 +56,8 @@ pub struct Reach {
 /// What was found out about a registry.
 #[derive(Debug)]
 pub struct HostReport {
+    /// Its host.
+    pub host: Host,
     /// The way to its API.
     pub reach: Reach,
     /// Where the login for it comes from; none where there is none.
@@ -131,13 +135,15 @@ impl Registry {
     pub async fn probe_host(&self, repository: &Repository) -> Result<HostReport, Failure> {
         let endpoint = Endpoint::of(repository, &self.0.settings)?;
         let login = self.0.auth.lookup(&endpoint).await;
-        let (reach, answer) = self.0.look(endpoint.host(), &endpoint.api(), API).await?;
+        let host = endpoint.host().clone();
+        let (reach, answer) = self.0.look(host.to_string(), &endpoint.api(), API).await?;
         let answer = match answer {
             // The request with a login meets the same refusal and can say whose certificate it was.
             Err(error) if reach.tls.is_none() => Err(error),
             _ => self.0.api(&endpoint).await,
         };
         Ok(HostReport {
+            host,
             reach,
             login: login.map(|found| found.map(|found| found.origin.clone())).map_err(Failure::from),
             answer: answer.map_err(Failure::from),
@@ -147,12 +153,7 @@ impl Registry {
     /// Finds out about a server that is no registry, by one request for its first page without a login. No redirect is
     /// followed.
     pub async fn probe_server(&self, url: &Url) -> Result<ServerReport, Failure> {
-        let host = url.host_str().unwrap_or_default();
-        let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        let host: Host = host.parse().map_err(|error: BadReference| RegistryError::Setting {
-            what: format!("the server's address names no host: {error}"),
-        })?;
-        let (reach, answer) = self.0.look(&host, url, "its first page").await?;
+        let (reach, answer) = self.0.look(written_host(url), url, "its first page").await?;
         Ok(ServerReport { reach, answer: answer.map(|status| status.as_u16()).map_err(Failure::from) })
     }
 
@@ -190,24 +191,25 @@ impl Exchange {
     /// One request without a login over a connection of its own, whose certificates are kept.
     async fn look(
         &self,
-        host: &Host,
+        host: String,
         url: &Url,
         what: &str,
     ) -> Result<(Reach, Result<StatusCode, RegistryError>), RegistryError> {
         let seen = Seen::default();
         // A registry's token server is trusted, and shown what it wants, as the registry is.
-        let settled = self.transport.registry_of_token_server(url).unwrap_or(host);
-        let own = self.settings.trusted_for.get(settled).map_or(&[][..], Vec::as_slice);
-        let trust = Trust::new(&[&self.settings.trusted[..], own].concat())?;
-        let unchecked = self.settings.insecure_tls.contains(host);
-        let believed = unchecked.then_some(host);
-        let config = trust.recording(seen.clone(), believed, self.settings.client_certificates.get(settled))?;
+        let (settings, mut names) = (&self.settings, names_of(url));
+        let unchecked = names.iter().find(|name| settings.insecure_tls.contains(name)).cloned();
+        names.splice(..0, self.transport.registry_of_token_server(url).cloned());
+        let own = names.iter().find_map(|name| settings.trusted_for.get(name)).map_or(&[][..], Vec::as_slice);
+        let trust = Trust::new(&[&settings.trusted[..], own].concat())?;
+        let shown = names.iter().find_map(|name| settings.client_certificates.get(name));
+        let config = trust.recording(seen.clone(), unchecked.as_ref(), shown)?;
         let client = transport::client(&self.settings, config)?;
         let sent = tokio::time::timeout(self.settings.limits.headers, client.get(url.clone()).send()).await;
         let shown = lock(&seen).take();
         let files: Vec<_> = self.settings.trusted.iter().chain(own).collect();
         let mut tls = shown.map(|shown| shown.report(trust.provider(), &files));
-        if let Some(tls) = tls.as_mut().filter(|tls| unchecked && tls.vouched_by == Vouched::System) {
+        if let Some(tls) = tls.as_mut().filter(|tls| unchecked.is_some() && tls.vouched_by == Vouched::System) {
             tls.vouched_by = Vouched::Unchecked;
         }
         let mut clock_difference = None;
@@ -218,19 +220,20 @@ impl Exchange {
             }
             Ok(Err(error)) => Err(self.transport.explain(error, url, what)),
             Err(_) => Err(RegistryError::Stalled {
-                host: host.to_string(),
+                host: host.clone(),
                 what: what.into(),
                 seconds: self.settings.limits.headers.as_secs(),
             }),
         };
         let route = self.settings.proxy.for_url(url);
         let reach = Reach {
-            host: host.clone(),
+            host,
             address: shown_url(url),
             resolved: resolve(url, &route).await,
             route,
             tls,
-            tls_checked: url.scheme() == "https" && !unchecked,
+            tls_checked: url.scheme() == "https" && unchecked.is_none(),
+            in_the_clear: url.scheme() == "http" && !is_this_machine(url),
             clock_difference,
         };
         Ok((reach, answer))
@@ -268,6 +271,10 @@ fn rate_of(headers: &HeaderMap) -> Option<RateLimit> {
     let limit = value("ratelimit-limit")?;
     let window = limit.split(';').find_map(|part| part.trim().strip_prefix("w=")?.parse().ok());
     Some(RateLimit { limit: count(limit)?, remaining: count(value("ratelimit-remaining")?)?, window })
+}
+
+fn is_this_machine(url: &Url) -> bool {
+    names_of(url).iter().any(Host::is_loopback)
 }
 
 /// The server's clock less `now`, in whole seconds.

@@ -47,8 +47,8 @@ impl Trail {
             (_, "http" | "https") => {}
             _ => return Err("it is neither http nor https"),
         }
-        if next.host_str().is_none_or(str::is_empty) {
-            return Err("the address has no host");
+        if next.host_str().is_none_or(str::is_empty) || next.port() == Some(0) {
+            return Err("the address has no host or port");
         }
         // A login in an address is the server's wish to make us send one; nobody needs that.
         let cleared = next.set_username("").and_then(|()| next.set_password(None));
@@ -126,6 +126,7 @@ mod tests {
             "unix:///run/docker.sock",
             "https://",
             "https://[fe80::1%25eth0]/",
+            "https://reg.corp:0/",
             &long,
         ] {
             assert!(trail().follow(location).is_err(), "{location}");

@@ -151,7 +151,7 @@ pub async fn doctor(request: &DoctorRequest, registry: &Arc<Registry>) -> Result
     let mut hosts = look_at_hosts(request, registry).await?;
     let (images, rates) = look_at_images(request, registry, &hosts).await;
     for diagnosis in &mut hosts {
-        diagnosis.rate = rates.get(&diagnosis.report.reach.host).copied();
+        diagnosis.rate = rates.get(&diagnosis.report.host).copied();
     }
     let (uploads, of_names) = look_at_uploads(request, registry, &hosts).await;
     let (servers, of_servers) = look_at_servers(request, registry, &hosts, &images).await?;
@@ -209,7 +209,7 @@ fn hosts_of(request: &DoctorRequest, registry: &Registry) -> BTreeMap<Host, (Rep
 }
 
 pub(super) fn diagnose(report: HostReport, roles: Roles) -> Diagnosis {
-    let interception = interception(&report.reach, is_public(&report.reach.host));
+    let interception = interception(&report.reach, is_public(&report.host));
     Diagnosis { report, roles, rate: None, interception }
 }
 
@@ -223,8 +223,7 @@ async fn look_at_images(
     // A host that cannot be reached is not asked again for each image.
     let dead =
         |report: &HostReport| report.answer.as_ref().is_err_and(|failure| failure.class() == ErrorClass::Network);
-    let dead: Vec<Host> =
-        hosts.iter().filter(|one| dead(&one.report)).map(|one| one.report.reach.host.clone()).collect();
+    let dead: Vec<Host> = hosts.iter().filter(|one| dead(&one.report)).map(|one| one.report.host.clone()).collect();
     let dead = Arc::new(dead);
     let answers = side_by_side(
         request.jobs,
@@ -284,7 +283,7 @@ async fn look_at_uploads(
         Ok(repositories) => repositories,
         Err(failure) => return (Vec::new(), Some(Problem::of(&target.to_string(), &failure))),
     };
-    let answers = |one: &Diagnosis| one.report.reach.host == *target.registry() && one.report.answer.is_ok();
+    let answers = |one: &Diagnosis| one.report.host == *target.registry() && one.report.answer.is_ok();
     let askable = hosts.iter().any(answers);
     let asked = side_by_side(
         request.jobs,
@@ -362,7 +361,7 @@ async fn stores_of(
     images: &[ImageDiagnosis],
 ) -> Vec<(Repository, Result<Option<Url>, Failure>)> {
     let spare = |host: &Host| {
-        let known = hosts.iter().find(|one| one.report.reach.host == *host).and_then(|one| one.rate);
+        let known = hosts.iter().find(|one| one.report.host == *host).and_then(|one| one.rate);
         known.is_none_or(|rate| rate.remaining > images.len() as u64)
     };
     let mut firsts: BTreeMap<Host, (Repository, Lookup)> = BTreeMap::new();

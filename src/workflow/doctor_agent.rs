@@ -361,7 +361,7 @@ fn note_of_login(registry: &Diagnosis, images: &[NeededImage]) -> Option<Problem
     let asked = registry.report.answer.as_ref().is_ok_and(|answer| answer.login == LoginAnswer::Accepted);
     let fetches = images.iter().any(|image| image.role == LOAD_GENERATOR);
     (asked && fetches).then(|| Problem {
-        about: registry.report.reach.host.to_string(),
+        about: registry.report.reach.host.clone(),
         what: vec![
             "the registry wants a login, and the containers that an agent starts do not get the engine's".into(),
         ],
@@ -375,7 +375,7 @@ fn note_of_login(registry: &Diagnosis, images: &[NeededImage]) -> Option<Problem
 
 fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
     let reach = &server.reach;
-    let about = reach.host.to_string();
+    let about = reach.host.clone();
     let note = |what: String, help: &str, class: Option<ErrorClass>| Problem {
         about: about.clone(),
         what: vec![what],
@@ -401,7 +401,7 @@ fn problems_of_server(server: &ServerReport) -> Vec<Problem> {
         )),
         Ok(_) => {}
     }
-    if reach.address.starts_with("http://") && !reach.host.is_loopback() {
+    if reach.in_the_clear {
         problems.push(note(
             "the server is spoken to in plain http: the agent's token crosses the network unprotected".into(),
             "give the server a certificate and use its https address",

@@ -121,9 +121,9 @@ fn problem_of_answer(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option
     let in_the_way = diagnosis.roles.target
         || images
             .iter()
-            .any(|image| image.image.repository().host == reach.host && !matches!(image.found, Some(Ok(_))));
+            .any(|image| image.image.repository().host == diagnosis.report.host && !matches!(image.found, Some(Ok(_))));
     let problem = Problem { what: what_fails(reach, &diagnosis.interception, failure), ..Problem::of("", failure) };
-    Some(Problem { about: reach.host.to_string(), class: problem.class.filter(|_| in_the_way), ..problem })
+    Some(Problem { about: reach.host.clone(), class: problem.class.filter(|_| in_the_way), ..problem })
 }
 
 /// A failure, below the news that somebody opens TLS: that is mostly why.
@@ -139,7 +139,7 @@ fn what_fails(reach: &Reach, interception: &Interception, failure: &Failure) -> 
 fn problem_of_login(report: &HostReport) -> Option<Problem> {
     let failure = report.login.as_ref().err()?;
     let already_said = report.answer.as_ref().is_err_and(|answer| answer.chain() == failure.chain());
-    (!already_said).then(|| Problem::of(report.reach.host.as_str(), failure))
+    (!already_said).then(|| Problem::of(report.host.as_str(), failure))
 }
 
 /// What stands in the way at servers that registries send their users to. What was said of a registry is not said again.
@@ -153,7 +153,7 @@ pub(super) fn problems_of_servers(servers: &[ServerDiagnosis], hosts: &[Diagnosi
         match &server.report.answer {
             Err(failure) if first(failure).is_none_or(|text| !said_of_hosts.contains(&text)) => {
                 let what = what_fails(reach, &server.interception, failure);
-                problems.push(Problem { about: reach.host.to_string(), what, ..Problem::of("", failure) });
+                problems.push(Problem { about: reach.host.clone(), what, ..Problem::of("", failure) });
             }
             answer if !opened(server) => problems.extend(problem_of_way(reach, &server.interception, answer.is_ok())),
             _ => {}
@@ -166,11 +166,11 @@ pub(super) fn problems_of_servers(servers: &[ServerDiagnosis], hosts: &[Diagnosi
 
 /// What is worth knowing about a way that works.
 fn problem_of_way(reach: &Reach, interception: &Interception, answers: bool) -> Option<Problem> {
-    let host = reach.host.to_string();
+    let host = reach.host.clone();
     let warning = |what: String, help: &str| {
         Some(Problem { about: host.clone(), what: vec![what], help: Some(help.into()), class: None })
     };
-    if reach.address.starts_with("http://") && !reach.host.is_loopback() {
+    if reach.in_the_clear {
         let what = format!("`{host}` is spoken to in plain http: anyone on the way can read and change what is sent");
         return warning(what, "leave out `--plain-http` once the registry speaks TLS");
     }
@@ -213,7 +213,7 @@ fn problem_of_expiry(reach: &Reach, now: SystemTime) -> Option<Problem> {
     let until = tls.chain.iter().map(|certificate| certificate.until).min()?;
     let left = until.checked_sub(now).filter(|left| *left < SOON.as_secs())?;
     Some(Problem {
-        about: host.to_string(),
+        about: host.clone(),
         what: vec![format!("a certificate of `{host}` ends in {} days", left / 86_400)],
         help: Some("tell whoever runs the registry or the proxy".into()),
         class: None,
@@ -225,7 +225,7 @@ fn problem_of_clock(reach: &Reach) -> Option<Problem> {
     (difference.unsigned_abs() > CLOCK_TOLERANCE).then(|| {
         let (minutes, word) = (difference.unsigned_abs() / 60, if difference > 0 { "behind" } else { "ahead of" });
         Problem {
-            about: reach.host.to_string(),
+            about: reach.host.clone(),
             what: vec![format!("this machine's clock is {minutes} min {word} that of `{}`", reach.host)],
             help: Some("set the clock: certificates and tokens hold for certain times only".into()),
             class: None,
@@ -234,7 +234,7 @@ fn problem_of_clock(reach: &Reach) -> Option<Problem> {
 }
 
 fn problem_of_rate(diagnosis: &Diagnosis, images: &[ImageDiagnosis]) -> Option<Problem> {
-    let (rate, host) = (diagnosis.rate?, &diagnosis.report.reach.host);
+    let (rate, host) = (diagnosis.rate?, &diagnosis.report.host);
     let from_here = |image: &&ImageDiagnosis| match &image.found {
         Some(Ok((place, _))) => place.host == *host,
         _ => false,
