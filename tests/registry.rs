@@ -513,6 +513,7 @@ async fn h_02_come_back_in_0_seconds_is_no_invitation_to_storm() {
     let failure = registry(settings).document(&repository(&server), &tag()).await.err().unwrap();
     assert_eq!(failure.class(), ErrorClass::RateLimited);
     assert!(server.seen().len() <= 100, "{}", server.seen().len());
+    assert!(!format!("{failure} {:?}", failure.help()).contains("0 s"), "{failure} {:?}", failure.help());
 }
 
 #[tokio::test]
@@ -752,6 +753,25 @@ async fn sec_01_see_other_is_no_place_to_send_to() {
 }
 
 #[tokio::test]
+async fn answers_that_no_registry_gives_name_who_can_mend_them() {
+    let told = |header: &'static str| move || Reply::new(401).header("WWW-Authenticate", header);
+    let cases: [Box<dyn Fn() -> Reply + Send + Sync>; 6] = [
+        Box::new(|| Reply::new(307)),
+        Box::new(|| Reply::new(300).header("Location", "/x")),
+        Box::new(|| Reply::new(204)),
+        Box::new(|| Reply::new(401)),
+        Box::new(told("Negotiate, NTLM")),
+        Box::new(told(r#"Bearer realm="/token""#)),
+    ];
+    for answer in cases {
+        let server = Scripted::start(move |_, _| answer()).await;
+        let failure = registry(settings()).document(&repository(&server), &tag()).await.err().unwrap();
+        assert!(failure.help().is_some_and(|help| help.contains("whoever runs it")), "{failure}");
+        assert_eq!(server.seen().len(), 1, "{failure}");
+    }
+}
+
+#[tokio::test]
 async fn h_08_a_signed_address_that_expired_is_asked_for_again() {
     let layer = content();
     let bytes = layer.clone();
@@ -908,6 +928,24 @@ async fn h_05_bytes_beyond_the_promised_ones_are_refused_where_no_length_is_stat
         match pulled(&registry(settings()), &repository(&server), &described(&layer)).await {
             Ok(bytes) => assert!(whole && bytes == layer),
             Err(failure) => assert!(!whole && failure.class() == ErrorClass::Integrity, "{failure}"),
+        }
+        assert_eq!(server.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn h_05_a_blob_that_is_compressed_on_the_way_is_called_so_where_no_length_is_stated() {
+    let layer = content();
+    let longer = [&layer[..], &layer[..40_000]].concat();
+    // As long as the blob, it was packed before it came to the server, and only the server says it that way.
+    for (sent, whole) in [(&layer[..9_000], false), (&longer, false), (&layer, true)] {
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Encoding: gzip\r\n\r\n";
+        let chunk = [format!("{:x}\r\n", sent.len()).as_bytes(), sent, b"\r\n0\r\n\r\n"].concat();
+        let answer = [&head[..], &chunk].concat();
+        let server = Scripted::start(move |_, _| Reply::raw(answer.clone())).await;
+        match pulled(&registry(settings()), &repository(&server), &described(&layer)).await {
+            Ok(bytes) => assert!(whole && bytes == layer),
+            Err(failure) => assert!(!whole && failure.to_string().contains("compressed (gzip)"), "{failure}"),
         }
         assert_eq!(server.seen().len(), 1);
     }

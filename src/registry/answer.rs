@@ -38,7 +38,8 @@ pub(super) async fn refused(response: Response, host: String, what: String) -> R
                 host,
                 what,
                 status: status.as_u16(),
-                seconds: retry_after(&headers, SystemTime::now()).map(|pause| pause.as_secs()),
+                // "Come back in 0 seconds" says nothing.
+                seconds: retry_after(&headers, SystemTime::now()).map(|pause| pause.as_secs()).filter(|s| *s > 0),
                 said,
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RANGE};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RANGE, TRANSFER_ENCODING};
 use http::{HeaderValue, Method, StatusCode};
 use tokio::time::Instant;
 
@@ -126,10 +126,10 @@ impl Download {
             }
             Err(Wrong::Range(why)) => Err(RegistryError::Answer { host, what, why }),
             Err(Wrong::Length(_)) if is_html(&answer) => Err(answer.refused(&self.what).await),
-            Err(Wrong::Length(got)) => Err(match coding_of(answer.response.headers()) {
-                Some(coding) => RegistryError::Compressed { host, what, coding },
-                None => RegistryError::OtherLength { host, what, expected: self.blob.size, got },
-            }),
+            Err(Wrong::Length(got)) => {
+                let other_length = || RegistryError::OtherLength { host, what, expected: self.blob.size, got };
+                Err(compressed(&answer, &self.what).unwrap_or_else(other_length))
+            }
         }
     }
 
@@ -239,6 +239,9 @@ impl Download {
             let Some(mut chunk) = chunk else {
                 return if self.position >= body.end {
                     Ok(None)
+                } else if let Some(error) = compressed(&body.answer, &self.what).filter(|_| is_chunked(&body.answer)) {
+                    // It did not break off: the body has its end, and is shorter than the blob.
+                    Err(error)
                 } else {
                     let source = "the body ended early".into();
                     Err(RegistryError::Broken { host: host(), what: self.what.clone(), source })
@@ -252,6 +255,13 @@ impl Download {
             let skipped = usize::try_from(body.skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
             body.skip -= skipped as u64;
             let _ = chunk.split_to(skipped);
+            let room = self.blob.size.saturating_sub(self.position);
+            if room > 0
+                && chunk.len() as u64 > room
+                && let Some(error) = compressed(&body.answer, &self.what)
+            {
+                return Err(error);
+            }
             if !chunk.is_empty() {
                 return Ok(Some(self.take(chunk)));
             }
@@ -270,6 +280,18 @@ impl Download {
         }
         chunk
     }
+}
+
+/// The reason why a body has another length than the blob, where something on the way says that it compressed it. Some
+/// stores say so of blobs that were packed before they came there; those have the right length.
+fn compressed(answer: &Answer, what: &str) -> Option<RegistryError> {
+    let coding = coding_of(answer.response.headers())?;
+    Some(RegistryError::Compressed { host: shown_host(&answer.url), what: what.to_owned(), coding })
+}
+
+/// Whether the body says itself where it ends.
+fn is_chunked(answer: &Answer) -> bool {
+    answer.header(TRANSFER_ENCODING.as_str()).is_some()
 }
 
 fn is_html(answer: &Answer) -> bool {

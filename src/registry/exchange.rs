@@ -164,8 +164,7 @@ impl Exchange {
         if let RegistryError::Stalled { seconds, .. } = error.inner() {
             budget.stood_still(Duration::from_secs(*seconds));
         }
-        // "Come back in 0 seconds" says nothing.
-        let (pause, reason) = if let RegistryError::RateLimited { seconds: Some(seconds @ 1..), .. } = error.inner() {
+        let (pause, reason) = if let RegistryError::RateLimited { seconds: Some(seconds), .. } = error.inner() {
             let stated = Duration::from_secs(*seconds);
             let allowed = budget.may_wait(stated, self.settings.max_wait);
             if allowed {

@@ -48,8 +48,9 @@ impl Explain for RegistryError {
             return Some(step);
         }
         let text = match self {
-            Self::Status { status, .. } if !matches!(status, 413 | 500..=599) => return None,
-            Self::Setting { .. } | Self::Answer { .. } | Self::TooLarge { .. } | Self::Document { .. } => return None,
+            Self::Status { status: 400..=412 | 414..=499, .. } | Self::Setting { .. } | Self::Document { .. } => {
+                return None;
+            }
             Self::Shared(error) => return error.help(),
             Self::Credentials(failure) => return failure.help().map(str::to_owned),
             Self::LoginMissing { host, .. } => {
@@ -69,7 +70,7 @@ impl Explain for RegistryError {
             Self::Status { status: 413, .. } => {
                 "the server or a proxy before it limits the size of uploads (nginx: `client_max_body_size 0;`)".into()
             }
-            Self::Status { .. } => "the server has a problem of its own: run the same command again later".into(),
+            Self::Status { status: 500..=599, .. } => "the server has a problem of its own: run the same command again later".into(),
             Self::Page { status: 413, .. } => {
                 "a proxy before the registry limits the size of uploads (nginx: `client_max_body_size 0;`)".into()
             }
@@ -105,12 +106,15 @@ impl Explain for RegistryError {
                 "run the same command again: it continues where it stopped; where small answers come and large ones never do, the packets are too large for a VPN on the way (MTU)".into()
             }
             Self::Broken { .. } => "run the same command again: it continues where it stopped".into(),
-            Self::Garbled { .. } | Self::RedirectRefused { .. } => "this is the registry's or a proxy's fault: tell whoever runs it".into(),
-            Self::RealmRefused { trust, .. } => {
-                return trust.as_ref().map(|host| {
-                    format!("if `{host}` may see this login, say so: `--trust-realm {host}`")
-                });
+            Self::RealmRefused { trust: Some(host), .. } => {
+                format!("if `{host}` may see this login, say so: `--trust-realm {host}`")
             }
+            Self::Garbled { .. }
+            | Self::RedirectRefused { .. }
+            | Self::RealmRefused { trust: None, .. }
+            | Self::Status { .. }
+            | Self::Answer { .. }
+            | Self::TooLarge { .. } => "this is the registry's or a proxy's fault: tell whoever runs it".into(),
             Self::LocationRefused { .. } => {
                 "the registry does not know its own address: its proxy should pass `X-Forwarded-Proto` and `Host`, or the registry should send relative addresses".into()
             }
