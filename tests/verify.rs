@@ -681,3 +681,21 @@ fn a_sound_bundle_is_called_sound_with_what_it_holds() {
     let text = release.site.octobundle(["verify", "release.tar"]).run().assert_ok().stdout;
     assert!(text.starts_with("release.tar: sound. sample-1, 2 images"), "{text}");
 }
+
+#[test]
+fn one_image_one_layer_and_one_finding_are_no_plurals() {
+    let release = Release::of(&[&TestImage::new("octoperf/agent:1").layer(b"hello")]);
+    let resolved = release.resolve().run().assert_ok().stdout;
+    let pulled = release.pull("one.tar").run().assert_ok().stdout;
+    let verified = release.site.octobundle(["verify", "one.tar"]).run().assert_ok().stdout;
+    let said = [resolved, pulled, verified].concat();
+    assert_eq!(said.matches("1 image,").count(), 3, "{said}");
+    assert!(said.contains("1 layer,") && !said.contains("1 images") && !said.contains("1 layers"), "{said}");
+    let tar = release.site.path("one.tar");
+    let mut bytes = fs::read(&tar).unwrap();
+    let at = bytes.windows(5).rposition(|window| window == b"hello").unwrap();
+    bytes[at] = b'j';
+    fs::write(&tar, bytes).unwrap();
+    let damaged = release.site.octobundle(["verify", "one.tar"]).run().assert_code(INTEGRITY);
+    assert!(damaged.stdout.contains("DAMAGED, 1 finding\n"), "{damaged:?}");
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use octobundle::bundle::{BundleOutput, EarlierDraft, ExistingOutput, Form, OtherForm, Sealed, SealedVolume};
 use octobundle::failure::Failure;
 use octobundle::transfer::CopySettings;
+use octobundle::wording::count;
 use octobundle::workflow::{self, RecutReport, RecutRequest, WriteRequest};
 use serde::Serialize;
 
@@ -158,10 +159,10 @@ fn text(report: &RecutReport, output: &Path) -> String {
     match &report.sealed {
         None => format!("{} is not complete: the bundle is damaged\n", output.display()),
         Some(sealed) => format!(
-            "{}: {}, {} images\n{}",
+            "{}: {}, {}\n{}",
             sealed.path.display(),
             report.lock.release,
-            report.lock.images.len(),
+            count(report.lock.images.len() as u64, "image"),
             sealed_text(sealed)
         ),
     }

@@ -12,7 +12,7 @@ use crate::cli::access::{Access, Job};
 use crate::cli::exit::Outcome;
 use crate::cli::registry_args::{RegistryArgs, TransferArgs};
 use crate::cli::side::side;
-use octobundle::wording::size;
+use octobundle::wording::{count, size};
 
 /// Compare two bundles, locks or registries.
 #[derive(clap::Args)]
@@ -119,7 +119,7 @@ fn text(difference: &Difference) -> String {
         line(format!("moved    {}", moved.name));
         line(format!("         {} -> {}, {} new", moved.from.short(), moved.to.short(), size(moved.new_bytes)));
     }
-    let amount = |amount: &Amount| format!("{} in {} blobs", size(amount.bytes), amount.blobs);
+    let amount = |amount: &Amount| format!("{} in {}", size(amount.bytes), count(amount.blobs as u64, "blob"));
     line(format!(
         "{} added, {} removed, {} moved, {} the same",
         difference.added.len(),

@@ -19,7 +19,7 @@ use crate::cli::output::ImageFailureReport;
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
 use crate::cli::side::held;
 use octobundle::report::DeltaFacts;
-use octobundle::wording::size;
+use octobundle::wording::{count, size};
 
 /// Fetch a release into one file.
 #[derive(clap::Args)]
@@ -167,7 +167,7 @@ impl Args {
     }
 
     fn text(&self, report: &PullReport) -> String {
-        let (images, file) = (report.lock.images.len(), self.output.display());
+        let (images, file) = (count(report.lock.images.len() as u64, "image"), self.output.display());
         let (whole, fetched, reused) =
             (size(report.bundle_bytes), size(report.fetched_bytes), size(report.reused_bytes));
         let release = &report.lock.release;
@@ -175,17 +175,15 @@ impl Args {
         let delta = delta.map_or_else(String::new, |line| format!("  {line}\n"));
         match &report.sealed {
             Some(sealed) if report.by_another_run => format!(
-                "{file}: {release}, {images} images, {whole}\n{delta}{}  another run wrote it meanwhile, nothing was left to do\n",
+                "{file}: {release}, {images}, {whole}\n{delta}{}  another run wrote it meanwhile, nothing was left to do\n",
                 sealed_text(sealed)
             ),
             Some(sealed) => format!(
-                "{file}: {release}, {images} images, {whole}\n{delta}{}  {fetched} fetched, {reused} were here already\n",
+                "{file}: {release}, {images}, {whole}\n{delta}{}  {fetched} fetched, {reused} were here already\n",
                 sealed_text(sealed)
             ),
             None if self.dry_run => {
-                format!(
-                    "{release}: {images} images; {file} would be {whole}, {fetched} of layers would be fetched\n{delta}"
-                )
+                format!("{release}: {images}; {file} would be {whole}, {fetched} of layers would be fetched\n{delta}")
             }
             None => format!("{file} is not complete; {fetched} fetched are kept, the same command continues\n"),
         }

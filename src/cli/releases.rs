@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use octobundle::failure::Failure;
 use octobundle::manifest::{Manifest, releases};
+use octobundle::wording::count;
 use serde::Serialize;
 
 use crate::cli::Context;
@@ -74,7 +75,8 @@ fn text(report: &Report) -> String {
         line(format!("{:<18} {}", release.name, release.title));
         let groups: Vec<String> =
             release.groups.iter().map(|group| format!("{} ({})", group.name, group.images)).collect();
-        line(format!("{:<18}   {} images; groups: {}", "", release.images, groups.join(", ")));
+        let images = count(release.images as u64, "image");
+        line(format!("{:<18}   {images}; groups: {}", "", groups.join(", ")));
         if !release.must_set.is_empty() {
             line(format!("{:<18}   must be set for them: {}", "", release.must_set.join(", ")));
         }

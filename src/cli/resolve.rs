@@ -17,7 +17,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::input::{ReleaseArgs, read_lock_text, usage};
 use crate::cli::registry_args::{RegistryArgs, SourceArgs, TransferArgs};
 use octobundle::report::DeltaFacts;
-use octobundle::wording::size;
+use octobundle::wording::{count, size};
 
 /// Show what would be pulled: digests, platforms, sizes.
 #[derive(clap::Args)]
@@ -95,14 +95,14 @@ impl<'a> LockReport<'a> {
             for platform in &locked.platforms {
                 let name = platform.platform.as_ref().map_or("no platform".to_owned(), ToString::to_string);
                 let bytes = platform.layers.iter().map(|layer| layer.size).sum();
-                line(format!("  {name:<14} {} layers, {}", platform.layers.len(), size(bytes)));
+                line(format!("  {name:<14} {}, {}", count(platform.layers.len() as u64, "layer"), size(bytes)));
             }
         }
         let shared: u64 = self.images.iter().map(|image| image.bytes).sum::<u64>().saturating_sub(self.layer_bytes);
         line(format!(
-            "\n{} images, {} layers, {}; shared layers save {}\nthe bundle: {} ({} bytes)",
-            self.images.len(),
-            self.layers,
+            "\n{}, {}, {}; shared layers save {}\nthe bundle: {} ({} bytes)",
+            count(self.images.len() as u64, "image"),
+            count(self.layers as u64, "layer"),
             size(self.layer_bytes),
             size(shared),
             size(self.bundle_bytes),

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use octobundle::failure::{ErrorClass, Failure};
 use octobundle::trust::{BundleName, LockedKey, MAX_KEY_BYTES, SecretKey};
+use octobundle::wording::count;
 use octobundle::workflow::{self, SignRequest};
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -84,8 +85,11 @@ impl Args {
             trusted_comment: signed.statement,
         };
         let text = format!(
-            "signed {}, {} images, all of it read and sound\n{} of SHA256SUMS\nwrote {}\n",
-            report.release, report.images, report.checksums, report.signature
+            "signed {}, {}, all of it read and sound\n{} of SHA256SUMS\nwrote {}\n",
+            report.release,
+            count(report.images as u64, "image"),
+            report.checksums,
+            report.signature
         );
         context.output.result("sign", report, &text)?;
         Ok(Outcome::Done)

@@ -14,7 +14,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::input::threads;
 use crate::cli::trust_args::{TrustArgs, words as words_of_trust};
 use octobundle::report::{DeltaFacts, TrustFacts};
-use octobundle::wording::size;
+use octobundle::wording::{count, size};
 
 /// Read a bundle and report everything that is wrong with it.
 #[derive(clap::Args)]
@@ -126,9 +126,10 @@ fn text(place: &BundlePlace, verdict: &Verdict, report: &Report) -> String {
     let file = place.shown().display();
     if let (true, Some(release)) = (report.sound, &report.release) {
         let delta = report.delta.as_ref().map_or_else(String::new, |delta| delta_text(delta, report));
-        return format!("{file}: sound. {release}, {} images, {} read\n{delta}", report.images, size(verdict.bytes));
+        let images = count(report.images as u64, "image");
+        return format!("{file}: sound. {release}, {images}, {} read\n{delta}", size(verdict.bytes));
     }
-    let mut text = format!("{file}: DAMAGED, {} findings\n", report.findings.len());
+    let mut text = format!("{file}: DAMAGED, {}\n", count(report.findings.len() as u64, "finding"));
     for finding in &report.findings {
         let member = finding.member.as_deref().unwrap_or("end of file");
         writeln!(text, "\n{member}, bytes {} to {}\n  {}", finding.from, finding.to, finding.message)

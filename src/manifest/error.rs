@@ -23,7 +23,7 @@ pub enum ManifestError {
         help: Option<String>,
     },
     /// More text than is read.
-    #[error("the manifest `{file}` has {size} bytes; at most {MAX_MANIFEST_BYTES} are read")]
+    #[error("the file `{file}` has {size} bytes; at most {MAX_MANIFEST_BYTES} are read")]
     TooLarge {
         /// Its name.
         file: String,
@@ -126,10 +126,10 @@ pub struct Mistake {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// Not UTF-8.
-    #[error("the manifest is not UTF-8 text")]
+    #[error("the file is not UTF-8 text")]
     NotUtf8,
     /// A control character, or one that turns the direction of text.
-    #[error("the manifest contains the invisible character U+{code:04X}")]
+    #[error("the file contains the invisible character U+{code:04X}")]
     Invisible {
         /// Its Unicode number.
         code: u32,
@@ -141,7 +141,7 @@ pub enum Problem {
     #[error("{0}")]
     Syntax(Syntax),
     /// A part of YAML that manifests leave out.
-    #[error("{0} not read in manifests")]
+    #[error("{0} not read here")]
     LeftOut(LeftOut),
     /// More lists and maps in each other than any manifest has.
     #[error("lists and keys are nested more than {} deep", crate::manifest::yaml::MAX_DEPTH)]
@@ -179,7 +179,7 @@ pub enum Problem {
         write: String,
     },
     /// More values than any manifest has.
-    #[error("the manifest holds more values than are read")]
+    #[error("the file holds more values than are read")]
     TooMany,
     /// A manifest of another format.
     #[error("the schema is `{0}`; this version reads `{MANIFEST_SCHEMA}`")]
@@ -256,7 +256,7 @@ pub enum Problem {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Syntax {
     /// Nothing but comments and blanks.
-    #[error("the manifest is empty")]
+    #[error("the file is empty")]
     Nothing,
     /// A `"` or `'` without its end.
     #[error("the quote is not closed")]
@@ -410,7 +410,7 @@ impl LeftOut {
                 "write the value out; a text that begins with `&` or `*` needs quotes"
             }
             Self::Tag => "leave the tag out; text is written in quotes",
-            Self::SecondDocument => "put each manifest in a file of its own",
+            Self::SecondDocument => "put each part in a file of its own",
             Self::Directive => "leave the line out",
             Self::ComplexKey => "keys are plain names",
         }

@@ -1,8 +1,7 @@
 //! A flat file of answers: keys with a text or a list of texts, read as strictly as a manifest and with the same
 //! places in its messages, but never a line of it: it may hold a secret.
 
-use crate::failure::Explain as _;
-use crate::manifest::error::{ManifestError, Problem};
+use crate::manifest::error::{ManifestError, Problem, Syntax};
 use crate::manifest::place::{Mark, Source};
 use crate::manifest::yaml::{self, Behind, Written};
 
@@ -94,12 +93,19 @@ impl Sheet {
     }
 }
 
-/// The same without the line that it is about.
+/// The same without the line that it is about, and without advice for manifests.
 fn unseen(error: ManifestError) -> ManifestError {
-    let help = error.help();
+    let form = || Some("it holds keys, each with a text or a list of texts, as in `key: \"text\"`".to_owned());
     match error {
         ManifestError::Mistake(mistake) => {
+            let help = match &mistake.problem {
+                Problem::Syntax(Syntax::Nothing) | Problem::TooDeep | Problem::TooMany => form(),
+                other => other.help(),
+            };
             ManifestError::Answer { place: mistake.place.to_string(), message: mistake.problem.to_string(), help }
+        }
+        ManifestError::TooLarge { ref file, .. } => {
+            ManifestError::Answer { place: file.clone(), message: error.to_string(), help: form() }
         }
         other => other,
     }
@@ -108,6 +114,7 @@ fn unseen(error: ManifestError) -> ManifestError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Explain as _;
 
     const KNOWN: [&str; 5] = ["name", "env", "debug", "port", "heap"];
 
@@ -118,6 +125,19 @@ mod tests {
 
     fn texts(sheet: &Sheet) -> Vec<(&str, Vec<&str>)> {
         sheet.entries().map(|entry| (entry.key, entry.texts)).collect()
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_all_is_not_taken_for_a_manifest() {
+        let huge = "#".repeat(2 << 20);
+        for text in ["", "# nothing\n", &"[".repeat(40), "a: b\n---\nc: d\n", "a: \u{202e}\n", &huge] {
+            let error = Sheet::parse("site.yaml", text.as_bytes(), &KNOWN).err().unwrap();
+            let told = format!("{error} {:?}", error.help());
+            assert!(error.help().is_some() && told.starts_with("site.yaml:"), "{told}");
+            for word in ["manifest", "octobundle/v1", "release"] {
+                assert!(!told.contains(word), "{told}");
+            }
+        }
     }
 
     #[test]

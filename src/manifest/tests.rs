@@ -220,8 +220,8 @@ fn what_manifests_leave_out_of_yaml_is_refused_by_name() {
 #[test]
 fn text_that_is_not_yaml_is_explained_in_plain_words() {
     check(&[
-        Wrong(String::new(), 1, 1, "the manifest is empty", "schema: octobundle/v1"),
-        Wrong("# nothing\n".into(), 1, 1, "the manifest is empty", "schema: octobundle/v1"),
+        Wrong(String::new(), 1, 1, "the file is empty", "schema: octobundle/v1"),
+        Wrong("# nothing\n".into(), 1, 1, "the file is empty", "schema: octobundle/v1"),
         Wrong(head("images:\n\t- image: a:1\n"), 5, 1, "indented with a tab", "spaces"),
         Wrong(head("images:\n  - image: a:1\n  \trole: x\n"), 6, 3, "indented with a tab", "spaces"),
         Wrong(head("images:\n  - image: \"a:1\n    role: x\n"), 6, 5, "quoted text above is not closed", "same line"),
@@ -239,7 +239,7 @@ fn text_that_is_not_yaml_is_explained_in_plain_words() {
         Wrong("title: a\0b\n".into(), 1, 9, "invisible character U+0000", "remove"),
     ]);
     let error = Manifest::parse("site.yaml", b"schema: octobundle/v1\ntitle: caf\xe9\n").unwrap_err();
-    assert!(error.to_string().starts_with("site.yaml:2:11: the manifest is not UTF-8 text"), "{error}");
+    assert!(error.to_string().starts_with("site.yaml:2:11: the file is not UTF-8 text"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::images::{Base, BaseKind, Lock};
-use crate::wording::size;
+use crate::wording::{count, size};
 
 /// What a delta builds on and leaves out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -39,6 +39,6 @@ impl DeltaFacts {
     /// The same as one line for people.
     pub fn line(&self) -> String {
         let Self { name, left_out_layers, left_out_bytes, .. } = self;
-        format!("a delta on {name}: {left_out_layers} layers, {}, are left out", size(*left_out_bytes))
+        format!("a delta on {name}: {}, {}, left out", count(*left_out_layers as u64, "layer"), size(*left_out_bytes))
     }
 }

@@ -14,7 +14,7 @@ use crate::report;
 use crate::serve::answer::Answer;
 use crate::serve::catalog::OfferedImage;
 use crate::serve::tls::spaced;
-use crate::wording::{plain, size};
+use crate::wording::{count, plain, size};
 
 /// What the page shows.
 pub(crate) struct Page<'a> {
@@ -132,7 +132,10 @@ impl Html {
         self.raw("<header>");
         self.element("h1", title);
         let bytes: u64 = page.images.iter().map(|image| image.bytes).sum();
-        self.element("p", format_args!("{} from this registry, {}", count(page.images.len()), size(bytes)));
+        self.element(
+            "p",
+            format_args!("{} from this registry, {}", count(page.images.len() as u64, "image"), size(bytes)),
+        );
         self.raw("<ul class=\"badges\">");
         for bundle in page.bundles {
             self.element("li", format_args!("{} ({})", bundle.lock.release, bundle.file));
@@ -278,10 +281,6 @@ fn answers(image: &ImageRef) -> Option<Answers> {
     given.add(Setting::TokenFile, "TOKEN");
     given.add(Setting::Image, image.to_string());
     Answers::new(&given).ok()
-}
-
-fn count(images: usize) -> String {
-    if images == 1 { "1 image".into() } else { format!("{images} images") }
 }
 
 /// An image's name without the host.

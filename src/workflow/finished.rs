@@ -3,6 +3,7 @@
 use crate::bundle::{Bundle, BundleError, BundleOutput, Form, Layout, Sealed};
 use crate::failure::{ErrorClass, Failure, typed};
 use crate::plan::Difference;
+use crate::wording::count;
 
 /// So many differences are told; the rest is counted.
 const TOLD: usize = 5;
@@ -36,7 +37,7 @@ fn differences(there: &Bundle, output: &BundleOutput, layout: &Layout) -> Result
     if layout.base() != there.layout().base() {
         let whole_or_delta = |layout: &Layout| match layout.base() {
             None => "complete".to_owned(),
-            Some(base) => format!("a delta on `{}` without {} layers", base.name, base.left_out.len()),
+            Some(base) => format!("a delta on `{}` without {}", base.name, count(base.left_out.len() as u64, "layer")),
         };
         all.push(format!("it is {}, and {} was asked for", whole_or_delta(there.layout()), whole_or_delta(layout)));
     }

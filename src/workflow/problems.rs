@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::Host;
 use crate::registry::{Decision, HostReport, Reach, Vouched};
+use crate::wording::count;
 use crate::workflow::doctor::{Diagnosis, ImageDiagnosis, ServerDiagnosis, UploadDiagnosis};
 
 /// Clocks that differ by more make certificates and tokens fail.
@@ -214,7 +215,7 @@ fn problem_of_expiry(reach: &Reach, now: SystemTime) -> Option<Problem> {
     let left = until.checked_sub(now).filter(|left| *left < SOON.as_secs())?;
     Some(Problem {
         about: host.clone(),
-        what: vec![format!("a certificate of `{host}` ends in {} days", left / 86_400)],
+        what: vec![format!("a certificate of `{host}` ends in {}", count(left / 86_400, "day"))],
         help: Some("tell whoever runs the registry or the proxy".into()),
         class: None,
     })

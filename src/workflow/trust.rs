@@ -10,7 +10,7 @@ use crate::progress::{Event, Progress};
 use crate::trust::{
     Judgement, MAX_SIGNATURE_BYTES, MAX_SIGNATURES, Older, Policy, Signature, SignatureFault, Signed, Signer,
 };
-use crate::wording::line;
+use crate::wording::{count, line};
 use crate::workflow::state::State;
 
 /// A clock that is this far off makes signatures look as if they came from the future.
@@ -167,9 +167,9 @@ fn warn_of_clocks(signers: &[Signer], now: u64, progress: &dyn Progress) {
         let ahead = signer.statement.signed_at.map_or(0, |signed| signed.saturating_sub(now));
         if ahead > CLOCK_TOLERANCE {
             let text = format!(
-                "the signature with key {} was made {} days from now by this machine's clock: one of the two clocks is wrong",
+                "the signature with key {} was made {} from now by this machine's clock: one of the two clocks is wrong",
                 signer.key,
-                ahead / CLOCK_TOLERANCE
+                count(ahead / CLOCK_TOLERANCE, "day")
             );
             progress.report(Event::Warning(text));
         }

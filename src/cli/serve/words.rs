@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use octobundle::failure::{ErrorClass, Failure, typed};
 use octobundle::serve::{Notice, spaced};
+use octobundle::wording::count;
 use octobundle::workflow::{NotNow, ServeReport, ServedCertificate};
 use serde::Serialize;
 
@@ -86,7 +87,8 @@ pub(super) fn text(report: &ServeReport) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes any text");
     for bundle in &report.bundles {
-        line(format!("serving {} images of {} from {}", bundle.images, bundle.release, bundle.path.display()));
+        let images = count(bundle.images as u64, "image");
+        line(format!("serving {images} of {} from {}", bundle.release, bundle.path.display()));
     }
     for base in &report.bases {
         line(format!("with what is left out from {}", base.display()));
