@@ -1,7 +1,7 @@
 //! How many requests a host is asked at once.
 //!
-//! It starts with a few, grows while answers come, and halves when the host says that it is too much: additive
-//! increase, multiplicative decrease, as TCP does it.
+//! It starts with a few, grows while answers come, and halves when the host says that it is too much; from then on it
+//! grows slowly: additive increase, multiplicative decrease, as TCP does it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,10 @@ use crate::registry::sync::lock;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-const AT_FIRST: f64 = 4.0;
+const AT_FIRST: f64 = 8.0;
+/// How many more each answer lets in, as long as there was no complaint. Over a long line every round of fewer requests
+/// than the host would take costs as much as a full one.
+const GROWTH: f64 = 2.0;
 
 /// The requests under way, by host.
 pub(super) struct Crowd {
@@ -69,15 +72,19 @@ impl Line {
         let mut state = lock(&self.state);
         let room = f64::from(state.inside) + 1.0 <= state.allowed;
         state.inside += u32::from(room);
+        if room && f64::from(state.inside) + 1.0 <= state.allowed {
+            // One who was let in calls the next: an answer may make room for several.
+            self.freed.notify_one();
+        }
         room
     }
 }
 
 impl Place {
-    /// The host answered: one more may come, and more slowly so once there were too many.
+    /// The host answered: more may come, and slowly so once there were too many.
     pub(super) fn went_well(&self) {
         let mut state = lock(&self.line.state);
-        let more = if state.halved.is_some() { 1.0 / state.allowed } else { 1.0 };
+        let more = if state.halved.is_some() { 1.0 / state.allowed } else { GROWTH };
         state.allowed = (state.allowed + more).min(self.most);
         drop(state);
         self.line.freed.notify_one();
@@ -104,8 +111,12 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::Duration;
+
+    use futures_util::future::FutureExt as _;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+    use super::*;
 
     /// How many get in without waiting.
     async fn room(crowd: &Crowd) -> usize {
@@ -119,7 +130,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_host_is_asked_more_while_it_answers_and_half_as_much_when_it_complains() {
         let crowd = Crowd::new(16);
-        assert_eq!(room(&crowd).await, 4);
+        assert_eq!(room(&crowd).await, 8);
         for _ in 0..20 {
             crowd.enter("reg.corp").await.went_well();
         }
@@ -135,6 +146,23 @@ mod tests {
             crowd.enter("reg.corp").await.was_too_much();
         }
         assert_eq!(room(&crowd).await, 1, "one is always possible");
+    }
+
+    #[tokio::test]
+    async fn an_answer_lets_in_two_of_those_who_wait() {
+        let crowd = Crowd::new(16);
+        let mut inside = Vec::new();
+        for _ in 0..8 {
+            inside.push(crowd.enter("reg.corp").await);
+        }
+        let mut waiting: FuturesUnordered<_> = (0..4).map(|_| crowd.enter("reg.corp")).collect();
+        assert!(waiting.next().now_or_never().is_none(), "all places are taken");
+        inside[0].went_well();
+        let mut let_in = Vec::new();
+        while let Some(place) = waiting.next().now_or_never() {
+            let_in.push(place);
+        }
+        assert_eq!(let_in.len(), 2);
     }
 
     #[tokio::test]
