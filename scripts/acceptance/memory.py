@@ -3,20 +3,25 @@
 
 Memory: the kernel's own high-water mark (VmHWM) of a pull of about 2.3 GB stays below 48 MiB.
 Writes: strace sees each byte of the bundle written once, and no other file of any size.
+With --layer-gigabytes 20, only this: the pull of one layer of that size, whose bytes the registry makes as they are sent.
 
-Needs: docker-registry, strace, python3, the release binary, and three times the set's size on the disk of TMPDIR.
+Needs: docker-registry, strace, python3, the release binary, and three times the set's size on the disk of TMPDIR; for
+one layer its size.
 """
 
+import hashlib
+import http.server
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 from real_parts import Registry, arguments, check_binary, environment, megabytes
-from release_set import ReleaseSet
+from release_set import OCI, ReleaseSet, as_json, descriptor, digest
 
 MEMORY_LIMIT = 48 * 1024 * 1024
 # Journal, checksum file and members before the blobs that are written as they become known.
@@ -123,6 +128,96 @@ def check_writes(binary):
     return wrong
 
 
+class OneLayer:
+    """A registry of one image with one layer of `size` bytes, which are nowhere but on the line."""
+
+    # Its length has no common factor with what is written or hashed at once.
+    BLOCK = bytes(range(251)) * 4099
+
+    def __init__(self, size):
+        self.size = size
+        whole = hashlib.sha256()
+        for part in self._parts(0):
+            whole.update(part)
+        self.layer = {"mediaType": OCI["layer"], "digest": "sha256:" + whole.hexdigest(), "size": size}
+        config = as_json({"architecture": "amd64", "os": "linux", "config": {},
+                          "rootfs": {"type": "layers", "diff_ids": [self.layer["digest"]]}})
+        manifest = as_json({"schemaVersion": 2, "mediaType": OCI["manifest"],
+                            "config": descriptor(OCI["config"], config), "layers": [self.layer]})
+        self.documents = {"manifests/1.0": (OCI["manifest"], manifest),
+                          f"manifests/{digest(manifest)}": (OCI["manifest"], manifest),
+                          f"blobs/{digest(config)}": ("application/octet-stream", config)}
+
+    def _parts(self, at):
+        while at < self.size:
+            part = self.BLOCK[at % len(self.BLOCK):][:self.size - at]
+            at += len(part)
+            yield part
+
+    def __enter__(self):
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                name = self.path.removeprefix("/v2/octoperf/one/")
+                if name == "blobs/" + outer.layer["digest"]:
+                    self._layer()
+                elif name in outer.documents:
+                    kind, content = outer.documents[name]
+                    self._head(200, len(content), {"Content-Type": kind})
+                    self.wfile.write(content)
+                else:
+                    self._head(404, 0, {})
+
+            def _layer(self):
+                asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
+                at = int(asked.group(1)) if asked else 0
+                more = {"Content-Range": f"bytes {at}-{outer.size - 1}/{outer.size}"} if asked else {}
+                self._head(206 if asked else 200, outer.size - at, more)
+                for part in outer._parts(at):
+                    self.wfile.write(part)
+
+            def _head(self, status, length, more):
+                self.send_response(status)
+                for name, value in {"Content-Length": length, **more}.items():
+                    self.send_header(name, str(value))
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.host = "127.0.0.1:%d" % self.server.server_address[1]
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def check_one_layer(binary, gigabytes, jobs):
+    size = int(gigabytes * 1e9)
+    with tempfile.TemporaryDirectory(prefix="octobundle-") as folder, OneLayer(size) as registry:
+        folder = Path(folder)
+        if shutil.disk_usage(folder).free < size * 1.02:
+            sys.exit(f"{megabytes(size)} are needed in the temporary folder: set TMPDIR, or give a smaller layer")
+        image = f"{registry.host}/octoperf/one:1.0"
+        (folder / "release.yaml").write_text(
+            f"schema: octobundle/v1\nrelease: one-layer\ntitle: One layer\nimages:\n  - image: {image}\n    role: agent\n")
+        begun = time.monotonic()
+        peak = peak_memory(binary, folder, jobs)
+        took = time.monotonic() - begun
+        written = (folder / "memory.tar").stat().st_size
+    print(f"peak memory with {jobs} jobs: {peak / 1024 / 1024:.1f} MiB for one layer of {megabytes(size)} in {took:.0f} s")
+    wrong = [] if peak < MEMORY_LIMIT else [f"peak memory is above {MEMORY_LIMIT / 1024 / 1024:.0f} MiB"]
+    if not size < written < size * 1.005:
+        wrong.append(f"a bundle of {written} bytes for a layer of {size}")
+    return wrong
+
+
 class release:
     """A folder with the release manifest, and the registry that it names."""
 
@@ -151,11 +246,17 @@ def main():
     parser = arguments(__doc__)
     parser.add_argument("--scale", type=float, default=40, help="size of the set for the memory: 40 is about 2.3 GB")
     parser.add_argument("--jobs", type=int, default=16)
+    parser.add_argument("--layer-gigabytes", type=float, help="pull one layer of this size instead, 20 for example")
     given = parser.parse_args()
     binary = check_binary(given.binary)
+    if given.layer_gigabytes:
+        ended(check_one_layer(binary, given.layer_gigabytes, given.jobs))
     if not shutil.which("strace"):
         sys.exit("strace is not installed: scripts/test.sh does it")
-    wrong = check_writes(binary) + check_memory(binary, given.scale, given.jobs)
+    ended(check_writes(binary) + check_memory(binary, given.scale, given.jobs))
+
+
+def ended(wrong):
     for line in wrong:
         print(f"FAILED: {line}")
     sys.exit(1 if wrong else 0)

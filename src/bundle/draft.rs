@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use bytes::Bytes;
-use tokio::task::JoinHandle;
 
 use crate::bundle::bytes::{BundleBytes, Piece};
 use crate::bundle::earlier::Earlier;
@@ -26,13 +24,12 @@ use crate::bundle::plain_file::{self, beside, forget};
 use crate::bundle::running_sum::{Marks, RunningSum};
 use crate::bundle::space;
 use crate::bundle::verify::verify_bytes;
+use crate::bundle::writer::{Disk, Writer, joined};
 use crate::content::{BlobContent, ImageSink, ImageSource, Lookup, folder_of};
 use crate::failure::{ErrorClass, Failure};
 use crate::oci::{Descriptor, Digest, Hasher, MediaType, Repository};
 use crate::progress::{Arrival, Event, Phase, Progress};
 
-/// Bytes gathered before one write, where they come in smaller chunks.
-const WRITE: usize = 256 * 1024;
 /// Bytes read at once when what is on disk is hashed.
 const READ: usize = 256 * 1024;
 
@@ -98,6 +95,8 @@ struct Shared {
     marks: Arc<Marks>,
     /// Held while a piece is written: a file system lets one writer into a file at a time, and whoever waits there spins.
     turn: Mutex<()>,
+    /// Where pieces are handed over to be written.
+    disk: Arc<Disk>,
 }
 
 impl Draft {
@@ -155,7 +154,8 @@ impl Draft {
         let sum = RunningSum::follow(bytes.clone(), &layout, marks.clone())
             .map_err(BundleError::io("start hashing", &partial))?;
         let output = output.clone();
-        let shared = Shared { output, partial, lock, bytes, layout, journal, claims, marks, turn: Mutex::default() };
+        let (turn, disk) = (Mutex::default(), Disk::new());
+        let shared = Shared { output, partial, lock, bytes, layout, journal, claims, marks, turn, disk };
         Ok(Self { shared: Arc::new(shared), sum, earlier })
     }
 
@@ -400,42 +400,24 @@ impl Draft {
     /// Writes the rest of a layer, reading on while a piece is written. Small chunks are gathered, large ones are written
     /// as they came.
     async fn fill<S: ImageSource>(&self, layer: usize, content: &BlobContent<S>, seen: Hasher) -> Result<(), Failure> {
-        let mut at = seen.length();
+        let shared = self.shared.clone();
+        let write = move |piece: &[u8], at| shared.write(layer, piece, at);
+        let mut writer = Writer::new(write, &self.shared.disk, seen.length());
         let mut reader = content.after(seen).await?;
-        let mut gathered = Vec::new();
-        let mut writing = None;
+        let mut ended = Ok(());
         loop {
-            let next = reader.next().await;
-            let piece = match &next {
-                Ok(Some(chunk)) if gathered.is_empty() && chunk.len() >= WRITE => chunk.clone(),
-                Ok(Some(chunk)) => {
-                    if gathered.is_empty() {
-                        gathered.reserve_exact(WRITE + chunk.len());
-                    }
-                    gathered.extend_from_slice(chunk);
-                    if gathered.len() < WRITE {
-                        continue;
-                    }
-                    Bytes::from(mem::take(&mut gathered))
+            match reader.next().await {
+                Ok(Some(chunk)) => writer.take(chunk).await?,
+                Ok(None) => break,
+                Err(failure) => {
+                    ended = Err(failure);
+                    break;
                 }
-                _ => Bytes::from(mem::take(&mut gathered)),
-            };
-            if let Some(earlier) = writing.take() {
-                joined(earlier).await?;
-            }
-            if !piece.is_empty() {
-                let (shared, begin) = (self.shared.clone(), at);
-                at += piece.len() as u64;
-                // The piece comes back, so that the thread that made it can use its memory again.
-                writing = Some(tokio::task::spawn_blocking(move || shared.write(layer, &piece, begin).map(|()| piece)));
-            }
-            if !matches!(next, Ok(Some(_))) {
-                if let Some(last) = writing {
-                    joined(last).await?;
-                }
-                return next.map(|_| ());
             }
         }
+        // What came before it broke is kept for the next run.
+        writer.finish().await?;
+        ended
     }
 }
 
@@ -444,13 +426,6 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BundleError> + Send + 'static,
 ) -> Result<T, Failure> {
     joined(tokio::task::spawn_blocking(work)).await
-}
-
-async fn joined<T>(work: JoinHandle<Result<T, BundleError>>) -> Result<T, Failure> {
-    match work.await {
-        Ok(done) => Ok(done?),
-        Err(error) => Err(Failure::new(ErrorClass::Other, format!("a disk task stopped: {error}"))),
-    }
 }
 
 /// Opens the partial file for this run alone. A link planted under its name is not followed.

@@ -36,6 +36,7 @@ mod stand_in;
 mod verify;
 mod volume_fault;
 mod volumes;
+mod writer;
 
 pub use bytes::BundleBytes;
 pub use draft::{Draft, EarlierDraft, ExistingOutput, Sealed, SealedVolume};
