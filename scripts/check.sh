@@ -30,7 +30,10 @@ step() {
 }
 
 tests() {
-    cargo test --locked --no-fail-fast 2>&1 | tee "$output"
+    # Some tests hang up on what they start, which goes unheard where this was started with nohup.
+    local signals=()
+    if env --default-signal=HUP true 2>/dev/null; then signals=(env --default-signal=HUP); fi
+    ${signals[@]+"${signals[@]}"} cargo test --locked --no-fail-fast 2>&1 | tee "$output"
 }
 
 # Licences, bans and sources need nothing from outside; advisories need a database that may be out of reach.
