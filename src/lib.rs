@@ -60,3 +60,8 @@ pub mod transfer;
 pub mod trust;
 pub mod wording;
 pub mod workflow;
+
+// Stand-ins that tests of several modules write.
+#[cfg(all(test, unix))]
+#[path = "../tests/support/program.rs"]
+mod program;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Lowest layer first. A module may name only modules of lower layers.
 const LAYERS: &[&[&str]] = &[
-    &["oci", "failure", "wording"],
+    &["oci", "failure", "wording", "program"],
     &["progress"],
     &["images", "content", "layers"],
     &["manifest"],

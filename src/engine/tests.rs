@@ -9,6 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use super::*;
 use crate::content::FilePart;
 use crate::failure::{ErrorClass, Explain, Failure};
+use crate::program::install;
 
 const DOCKER_VERSION: &str = r#"{"Version":"20.10.24","Components":[{"Name":"Engine"}]}"#;
 const PODMAN_VERSION: &str = r#"{"Version":"4.3.1","Components":[{"Name":"Podman Engine"}]}"#;
@@ -313,19 +314,6 @@ fn fake_podman(script: &str) -> TempDir {
     );
     install(&path, &text);
     folder
-}
-
-/// Writes a program in a process of its own: a descriptor of ours, inherited by another test's child, would keep the
-/// program from being run ("text file busy").
-fn install(path: &Path, text: &str) {
-    let mut writer = std::process::Command::new("sh")
-        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut writer.stdin.take().unwrap(), text.as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
 }
 
 async fn by_command(podman: &TempDir) -> Engine {

@@ -228,7 +228,7 @@ impl<'a, S: ImageSource> Upload<'a, S> {
     }
 
     /// Opens an upload.
-    pub(super) async fn begin(&self) -> Result<Standing, RegistryError> {
+    async fn begin(&self) -> Result<Standing, RegistryError> {
         let call = self.call(Method::POST, self.endpoint.uploads());
         let answer = self.exchange.send(&call, &[StatusCode::ACCEPTED]).await?;
         let least = answer.header("oci-chunk-min-length").and_then(|least| least.trim().parse().ok()).unwrap_or(0);

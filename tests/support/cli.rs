@@ -41,14 +41,12 @@ impl Site {
         path
     }
 
-    /// Writes a program, in a process of its own: a descriptor of ours, inherited by another test's child, would keep it
-    /// from being run ("text file busy").
+    /// Writes a program that tests can run at once.
     #[cfg(unix)]
     pub(crate) fn program(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("it is inside of the folder")).expect("folders can be made");
-        let writer = self.run(Path::new("/bin/sh"), ["-c", "cat > \"$0\" && chmod 755 \"$0\""]);
-        writer.arg(&path).input(text).run().assert_ok();
+        super::program::install(&path, text);
         path
     }
 

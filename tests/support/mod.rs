@@ -13,6 +13,8 @@ pub(crate) mod images;
 pub(crate) mod memory_registry;
 #[cfg(unix)]
 pub(crate) mod mounted;
+#[cfg(unix)]
+pub(crate) mod program;
 pub(crate) mod real;
 pub(crate) mod release;
 pub(crate) mod scripted;

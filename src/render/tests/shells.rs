@@ -9,6 +9,7 @@ use proptest::prelude::*;
 
 use super::run::command;
 use super::*;
+use crate::program::install;
 
 /// A folder with a `docker` and a `podman` that write their arguments, each ended by NUL, program name first.
 fn stubs() -> tempfile::TempDir {
@@ -18,19 +19,6 @@ fn stubs() -> tempfile::TempDir {
         install(&folder.path().join(program), &script);
     }
     folder
-}
-
-/// Writes a program in a process of its own: a descriptor of ours, inherited by another test's child, would keep the
-/// program from being run ("text file busy").
-fn install(path: &Path, text: &str) {
-    let mut writer = Command::new("sh")
-        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
-        .arg(path)
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut writer.stdin.take().unwrap(), text.as_bytes()).unwrap();
-    assert!(writer.wait().unwrap().success());
 }
 
 /// The shells of this machine that the line is meant for; `sh` is on every one.
