@@ -1,4 +1,4 @@
-//! The SHA-256 of the whole file, or of each volume, and of each piece, taken while it is still being written.
+//! The SHA-256 of the whole file, or of each volume, and the checksum of each piece, taken while it is still being written.
 //!
 //! A thread follows the writers: it hashes what is complete from the start of the file, and inside the layer it has
 //! reached, what is already there. Nothing is left to read when the last layer ends.
@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use crate::bundle::bytes::BundleBytes;
 use crate::bundle::error::BundleError;
 use crate::bundle::layout::{Layout, Member};
-use crate::bundle::pieces::PieceSums;
+use crate::bundle::pieces::{Checksum, PieceSums};
 use crate::oci::{Digest, Hasher};
 
 /// Bytes read at once; also how far behind the writers the thread may be before it wakes.
@@ -103,8 +103,8 @@ impl Marks {
 pub(crate) struct Sums {
     /// The digest of each file.
     pub(crate) files: Vec<Digest>,
-    /// The digest of each piece; none if the bundle is one piece.
-    pub(crate) pieces: Option<Vec<Digest>>,
+    /// The checksum of each piece; none if the bundle is one piece.
+    pub(crate) pieces: Option<Vec<Checksum>>,
 }
 
 /// The thread that follows.

@@ -408,6 +408,14 @@ fn platform_json(platform: &str) -> Value {
     value
 }
 
+/// The CRC-32 of bytes in eight digits, from its definition and not from a library.
+pub(crate) fn crc32(bytes: &[u8]) -> String {
+    let step = |value: u32| (0..8).fold(value, |sum, _| if sum & 1 == 1 { sum >> 1 ^ 0xedb8_8320 } else { sum >> 1 });
+    let table: Vec<u32> = (0..256).map(step).collect();
+    let sum = bytes.iter().fold(!0, |sum: u32, byte| table[usize::from(sum.to_le_bytes()[0] ^ byte)] ^ sum >> 8);
+    format!("{:08x}", !sum)
+}
+
 /// `sha256:` and the hex form of the bytes' hash.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(bytes))
