@@ -36,18 +36,41 @@ pub(crate) struct Marks {
 struct State {
     marks: Vec<Mark>,
     abandoned: bool,
+    /// What the follower sleeps for.
+    awaited: Option<Awaited>,
+}
+
+/// Something behind `at` of a layer, or that it begins again.
+#[derive(Clone, Copy)]
+struct Awaited {
+    layer: usize,
+    at: u64,
+    restarts: u32,
+}
+
+impl State {
+    fn has(&self, awaited: Awaited) -> bool {
+        let mark = self.marks[awaited.layer];
+        let moved = mark.complete || mark.restarts != awaited.restarts || mark.written >= awaited.at + CHUNK;
+        self.abandoned || moved
+    }
 }
 
 impl Marks {
     /// Marks for so many layers, none begun.
     pub(crate) fn new(layers: usize) -> Self {
-        let state = State { marks: vec![Mark::default(); layers], abandoned: false };
+        let state = State { marks: vec![Mark::default(); layers], abandoned: false, awaited: None };
         Self { layers: Mutex::new(state), changed: Condvar::new() }
     }
 
+    /// Wakes the follower only for what it sleeps for: many layers grow beside the one that it has reached.
     fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.layers.lock().expect("no holder of the marks panics"));
-        self.changed.notify_all();
+        let mut state = self.layers.lock().expect("no holder of the marks panics");
+        change(&mut state);
+        if state.awaited.is_some_and(|awaited| state.has(awaited)) {
+            state.awaited = None;
+            self.changed.notify_all();
+        }
     }
 
     /// A layer has grown.
@@ -88,11 +111,12 @@ impl Marks {
 
     /// Waits until a layer has something behind `at`, is complete, or began again. None when the draft was given up.
     fn wait(&self, layer: usize, at: u64, restarts: u32) -> Option<Mark> {
+        let awaited = Awaited { layer, at, restarts };
         let state = self.layers.lock().expect("no holder of the marks panics");
         let idle = |state: &mut State| {
-            let mark = state.marks[layer];
-            let moved = mark.complete || mark.restarts != restarts || mark.written >= at + CHUNK;
-            !state.abandoned && !moved
+            let idle = !state.has(awaited);
+            state.awaited = idle.then_some(awaited);
+            idle
         };
         let state = self.changed.wait_while(state, idle).expect("no holder of the marks panics");
         (!state.abandoned).then(|| state.marks[layer])
@@ -223,5 +247,41 @@ impl<'a> Follower<'a> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_follower_sleeps_on_while_other_layers_grow() {
+        let marks = Arc::new(Marks::new(2));
+        let follower = thread::spawn({
+            let marks = marks.clone();
+            move || marks.wait(0, CHUNK, 0).expect("nothing is given up").written
+        });
+        let sleeps = || marks.layers.lock().unwrap().awaited.is_some();
+        while !sleeps() {
+            thread::yield_now();
+        }
+        marks.grown(1, 10 * CHUNK);
+        marks.completed(1, 10 * CHUNK);
+        marks.grown(0, 2 * CHUNK - 1);
+        assert!(sleeps());
+        marks.grown(0, 2 * CHUNK);
+        assert!(!sleeps());
+        assert_eq!(follower.join().unwrap(), 2 * CHUNK);
+        let begun_again = thread::spawn({
+            let marks = marks.clone();
+            move || marks.wait(0, 2 * CHUNK, 0).map(|mark| mark.restarts)
+        });
+        while !sleeps() {
+            thread::yield_now();
+        }
+        marks.restarted(0);
+        assert_eq!(begun_again.join().unwrap(), Some(1));
+        marks.abandon();
+        assert!(marks.wait(0, 0, 1).is_none());
     }
 }
