@@ -74,11 +74,15 @@ for_windows() {
     flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
     # The assembler's objects that the crate brings: Debian's nasm is not asked for.
     export AWS_LC_SYS_PREBUILT_NASM=1
+    local target_folder
+    target_folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
+    LINK_FOLDERS=$(printf '%s\n' target "$target_folder" tools "$tools" cargo "$cargo_home" rustup "$rustup_home" here "$PWD")
+    export LINK_FOLDERS CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$PWD/scripts/dist/link-windows.sh
     if [ "$(standard_library "$triple")" = rustup ]; then
         build "$triple"
     else
         flags+=("-Clink-self-contained=no")
-        with_source "$triple" x86_64-w64-mingw32-gcc
+        with_source "$triple" "$PWD/scripts/dist/link-windows.sh"
     fi
 }
 
