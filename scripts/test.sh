@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need and is missing (Debian, Ubuntu), then runs every check: `scripts/test.sh`.
 # With --quick nothing is installed: tests of missing programs say SKIPPED. With --all the tests of what the program for
-# Windows does are run by wine, and the release folder is made, twice, and tried in roots where nothing else is installed;
-# that needs root and takes three quarters of an hour more.
+# Windows does are run by wine, and the release folder is made, twice, its memory measured, and tried in roots where
+# nothing else is installed; that needs root and takes three quarters of an hour more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/programs.sh
@@ -78,6 +78,7 @@ main() {
             scripts/acceptance/wine_tests.sh
             scripts/dist.sh --out dist
             scripts/dist/twice.sh dist
+            scripts/acceptance/memory.py --binary dist/octobundle
             exec scripts/acceptance/anywhere.py dist
             ;;
         *)

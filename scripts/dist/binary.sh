@@ -122,12 +122,15 @@ standard_library() {
     fi
 }
 
-# The standard library's source of exactly this compiler, from Debian's backports.
+# The standard library's source of exactly this compiler: from Debian's backports, or from rustup, which has newer ones.
 std_source() {
     local release
     release=$(rustc --version | cut -d ' ' -f 2)
     std_folder=$tools/rust-src-$release/usr/src/rustc-$release
-    [ -d "$std_folder/library" ] || scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*"
+    if [ ! -d "$std_folder/library" ] && ! scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*"; then
+        rustup component add rust-src
+        std_folder=$(rustc --print sysroot)/lib/rustlib/src/rust
+    fi
 }
 
 # cross_files ARCHITECTURE DEBIAN_ARCHITECTURE: musl, and LLVM's unwinder, which a panic's message needs without glibc.
