@@ -44,6 +44,8 @@ each() {
     "$1" 0644 "$here/share/completions/octobundle.bash" "$prefix/share/bash-completion/completions/octobundle"
     "$1" 0644 "$here/share/completions/octobundle.zsh" "$prefix/share/zsh/site-functions/_octobundle"
     "$1" 0644 "$here/share/completions/octobundle.fish" "$prefix/share/fish/vendor_completions.d/octobundle.fish"
+    for page in "$here"/share/doc/*.md; do "$1" 0644 "$page" "$prefix/share/doc/octobundle/${page##*/}"; done
+    for page in "$here"/share/doc/docs/*; do "$1" 0644 "$page" "$prefix/share/doc/octobundle/docs/${page##*/}"; done
     for text in LICENSE THIRD-PARTY-LICENCES.txt; do "$1" 0644 "$here/share/$text" "$prefix/share/doc/octobundle/$text"; done
 }
 
@@ -51,7 +53,7 @@ take_away() { rm -f "$3"; }
 
 if [ -n "$uninstall" ]; then
     each take_away
-    rmdir "$prefix/share/doc/octobundle" 2>/dev/null || true
+    rmdir "$prefix/share/doc/octobundle/docs" "$prefix/share/doc/octobundle" 2>/dev/null || true
     echo "octobundle was removed from $prefix"
     exit 0
 fi

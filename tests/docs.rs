@@ -94,6 +94,10 @@ impl Stage {
             "octoperf/docker-agent:9.0.0",
             "octoperf/jmeter-standard:9.0.1",
             "octoperf/jmeter-webdriver:9.0.1",
+            "octoperf/enterprise-edition:9.1.0",
+            "octoperf/enterprise-ui:9.1.0",
+            "octoperf/enterprise-documentation:9.1.0",
+            "elasticsearch/elasticsearch-oss:6.3.0",
             "octoperf/enterprise-edition:9.2.0",
             "octoperf/enterprise-ui:9.2.0",
             "octoperf/enterprise-documentation:9.2.0",
@@ -174,7 +178,9 @@ impl Stage {
             shell = shell.env("PATH", format!("{folder}:/usr/bin:/bin"));
         }
         let output = shell.run();
-        assert_eq!(output.code, Some(0), "{document}: {command}\n{}\n{}", output.stdout, output.stderr);
+        // What the pages compare is not the same.
+        let expected = if command.starts_with("octobundle diff ") { 13 } else { 0 };
+        assert_eq!(output.code, Some(expected), "{document}: {command}\n{}\n{}", output.stdout, output.stderr);
         output.stdout.replace(&self.private.host(), REGISTRY)
     }
 }

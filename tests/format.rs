@@ -518,7 +518,7 @@ fn a_killed_run_leaves_what_the_document_says_and_the_next_one_ends_it() {
     let pieces: Vec<String> = whole.chunks(4_194_304).map(crc32).collect();
     let written: Value = serde_json::from_slice(&site.read("out.pieces.json")).expect("it is JSON");
     let expected = json!({
-        "format": "octobundle/pieces/v2", "bundle": digest(&sums), "bytes": whole.len(), "piece": 4_194_304,
+        "format": "octobundle/pieces/v1", "bundle": digest(&sums), "bytes": whole.len(), "piece": 4_194_304,
         "pieces": pieces,
     });
     assert_eq!(written, expected);

@@ -245,26 +245,55 @@ fn quoted_in(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).filter(|text| is_step(text)).collect()
 }
 
+/// Whether a command has the options that it is given, or an option alone is one of any command.
+fn exists(quoted: &str, commands: &[(String, BTreeSet<String>)]) -> bool {
+    let options = options_in(quoted.split_whitespace());
+    if !quoted.starts_with("octobundle ") {
+        return options.iter().all(|option| commands.iter().any(|(_, known)| known.contains(option)));
+    }
+    let of_longest_name = commands.iter().filter(|(name, _)| quoted.starts_with(name.as_str()));
+    let (name, known) = of_longest_name.max_by_key(|(name, _)| name.len()).unwrap();
+    let holes = quoted.starts_with("octobundle {");
+    holes || (name != "octobundle" && options.iter().all(|option| known.contains(option)))
+}
+
 #[test]
 fn every_command_and_option_that_a_message_names_exists() {
     let commands = commands();
-    let all: BTreeSet<&String> = commands.iter().flat_map(|(_, options)| options).collect();
     let (mut looked_at, mut wrong) = (0, Vec::new());
     for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
         let text = fs::read_to_string(&file).unwrap();
         for quoted in text.lines().flat_map(quoted_in) {
             looked_at += 1;
-            let options = options_in(quoted.split_whitespace());
-            let is_right = if quoted.starts_with("octobundle ") {
-                let of_longest_name = commands.iter().filter(|(name, _)| quoted.starts_with(name.as_str()));
-                let (name, known) = of_longest_name.max_by_key(|(name, _)| name.len()).unwrap();
-                let holes = quoted.starts_with("octobundle {");
-                holes || (name != "octobundle" && options.iter().all(|option| known.contains(option)))
-            } else {
-                options.iter().all(|option| all.contains(option))
-            };
-            if !is_right {
+            if !exists(quoted, &commands) {
                 wrong.push(format!("{}: `{quoted}`", file.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(looked_at > 60, "only {looked_at} were found");
+}
+
+#[test]
+fn every_command_that_a_page_shows_and_no_test_runs_exists() {
+    let (commands, root) = (commands(), Path::new(env!("CARGO_MANIFEST_DIR")));
+    let pages = sources(&root.join("docs")).into_iter().chain([root.join("README.md")]);
+    let (mut looked_at, mut wrong) = (0, Vec::new());
+    for page in pages.filter(|page| page.extension().is_some_and(|ending| ending == "md")) {
+        let text = fs::read_to_string(&page).unwrap();
+        // Blocks that show and are not run, and words between backticks.
+        let shown = text.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("text\n"));
+        let shown = shown.flat_map(str::lines).filter(|line| line.starts_with("octobundle "));
+        let prose: String = text.split("\n```").step_by(2).collect();
+        let words = prose.split('`').skip(1).step_by(2).filter(|words| words.starts_with("octobundle "));
+        for command in shown.chain(words) {
+            looked_at += 1;
+            let command = command.split(" #").next().unwrap_or_default();
+            let is_general = ["octobundle --help", "octobundle --version"].contains(&command);
+            // The first line of a journal, which is no command.
+            let is_other = is_general || command.starts_with("octobundle journal v1 ");
+            if !is_other && !command.contains("COMMAND") && !exists(command, &commands) {
+                wrong.push(format!("{}: `{command}`", page.display()));
             }
         }
     }

@@ -99,7 +99,7 @@ fn a_bundle_of_more_than_one_piece_has_its_list_beside_it_in_every_form() {
     let site = &world.release.site;
     let list: Value = serde_json::from_slice(&site.read(LIST)).unwrap();
     let expected: Vec<String> = world.whole.chunks(PIECE).map(crc32).collect();
-    assert_eq!((&list["format"], &list["piece"]), (&"octobundle/pieces/v2".into(), &PIECE.into()));
+    assert_eq!((&list["format"], &list["piece"]), (&"octobundle/pieces/v1".into(), &PIECE.into()));
     assert_eq!((&list["bytes"], &list["pieces"]), (&world.whole.len().into(), &expected.into()));
     let id = Bundle::open(site.path(BUNDLE)).unwrap().layout().id().to_string();
     assert_eq!(list["bundle"], id.as_str());

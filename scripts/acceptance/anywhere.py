@@ -215,7 +215,9 @@ def debian(dist, folder, suite, mirror):
     run("chroot", root, "octobundle", "releases")
     expect((root / "usr/share/bash-completion/completions/octobundle").is_file(), "completions are there")
     # Minimal roots are told to leave manual pages out; the list of the package says that they are in it.
-    expect("/usr/share/man/man1/octobundle-pull.1.gz" in run("dpkg-deb", "-c", package).replace("./", "/"), "man pages are in it")
+    listed = run("dpkg-deb", "-c", package).replace("./", "/")
+    expect("/usr/share/man/man1/octobundle-pull.1.gz" in listed, "man pages are in it")
+    expect("/usr/share/doc/octobundle/docs/trust.md" in listed, "the pages that messages name are in it")
     run("chroot", root, "dpkg", "--purge", "octobundle")
     left = files_of(root) - before
     expect(not left, f"its removal leaves nothing behind {sorted(left) or ''}".strip())
@@ -261,7 +263,8 @@ def installs(root, install, remove, what, binary):
     program = root / "usr/bin/octobundle"
     expect(program.read_bytes() == binary, f"the {what} brings the program that was built")
     said(f"it says `{run('qemu-aarch64-static', program, '--version').strip()}`")
-    for path in ("usr/share/man/man1/octobundle-pull.1.gz", "usr/share/bash-completion/completions/octobundle"):
+    for path in ("usr/share/man/man1/octobundle-pull.1.gz", "usr/share/bash-completion/completions/octobundle",
+                 "usr/share/doc/octobundle/docs/trust.md"):
         expect((root / path).is_file(), f"{path} is there")
     run(*remove)
     left = {path for path in files_of(root) - before if not (root / path).is_dir()}

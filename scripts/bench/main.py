@@ -200,7 +200,7 @@ def machine():
     instructions = " with SHA instructions" if " sha_ni" in Path("/proc/cpuinfo").read_text() else ""
     versions = []
     for words in (["crane", "version"], ["regctl", "version", "--format", "{{.VCSTag}}"], ["oras", "version"],
-                  ["skopeo", "--version"], ["docker", "--version"], ["docker-registry", "--version"]):
+                  ["skopeo", "--version"], ["docker", "version", "--format", "{{.Client.Version}}, engine {{.Server.Version}}"], ["docker-registry", "--version"]):
         if shutil.which(words[0]):
             said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().splitlines()
             versions.append(f"{words[0]}: {said[0] if said else 'unknown version'}")

@@ -24,7 +24,11 @@ if [ -e "$out/octobundle.exe" ]; then
 fi
 scripts/dist/crates.py licences "$targets" "$staged/THIRD-PARTY-LICENCES.txt"
 cp LICENSE "$staged/LICENSE"
+# Messages name pages, and where they are read there may be no network.
+mkdir -p "$staged/doc/docs"
+cp README.md CHANGELOG.md "$staged/doc/"
+cp docs/*.md docs/*.svg "$staged/doc/docs/"
 rm -rf "$out/share"
 mkdir -p "$out/share"
-cp -r "$staged/man" "$staged/completions" "$staged/LICENSE" "$staged/THIRD-PARTY-LICENCES.txt" "$out/share/"
+cp -r "$staged/man" "$staged/completions" "$staged/doc" "$staged/LICENSE" "$staged/THIRD-PARTY-LICENCES.txt" "$out/share/"
 install -m 0755 scripts/install.sh "$out/install.sh"

@@ -39,6 +39,8 @@ lay_out() {
     install -D -m 0644 "$staged/completions/octobundle.fish" "$root/usr/share/fish/vendor_completions.d/octobundle.fish"
     install -D -m 0644 "$staged/LICENSE" "$root/$licences/copyright"
     install -D -m 0644 "$staged/THIRD-PARTY-LICENCES.txt" "$root/$licences/THIRD-PARTY-LICENCES.txt"
+    for page in "$staged"/doc/*.md; do install -D -m 0644 "$page" "$root/usr/share/doc/octobundle/${page##*/}"; done
+    for page in "$staged"/doc/docs/*; do install -D -m 0644 "$page" "$root/usr/share/doc/octobundle/docs/${page##*/}"; done
     find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 }
 

@@ -21,7 +21,7 @@ use crate::oci::Digest;
 /// Bytes of a piece; only the last one may be shorter.
 pub(crate) const PIECE: u64 = 4 * 1024 * 1024;
 /// The `format` of lists that this version writes and reads.
-const FORMAT: &str = "octobundle/pieces/v2";
+const FORMAT: &str = "octobundle/pieces/v1";
 /// A checksum in its list, with quotes, indent and line end, has less than this.
 const LINE: u64 = 20;
 /// The least that is read of a list: enough for a bundle of 14 TB, however little is left of it.
