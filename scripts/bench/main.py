@@ -61,6 +61,8 @@ class Bench:
         manifest.write_text("\n".join(text) + "\n")
         out, tmp = self.folder / "out.tar", self.folder / "tmp"
         return {
+            # The engine that is emptied and the one that is measured are the same.
+            **{name: value for name, value in os.environ.items() if name.startswith("DOCKER_")},
             "PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(self.folder), "WORK": str(self.folder),
             "OCTOBUNDLE": str(ROOT / "target/release/octobundle"), "FLOOR": str(ROOT / "target/release/examples/floor"),
             "A": host, "REFS": " ".join(f"{image[0]}:{image[1]}" for image in images), "LIST": str(listed),
@@ -204,13 +206,14 @@ def machine():
         if shutil.which(words[0]):
             said = subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip().splitlines()
             versions.append(f"{words[0]}: {said[0] if said else 'unknown version'}")
-    return (f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} × {cpu.group(1) if cpu else platform.machine()}{instructions}, "
+    return (f"{os.cpu_count()} × {cpu.group(1) if cpu else platform.machine()}{instructions}, "
             f"{platform.freedesktop_os_release()['PRETTY_NAME']}. Registry and tools on the same machine, plain HTTP over "
             f"loopback.\n\n" + "\n".join(f"- {version}" for version in versions))
 
 
 def write(part, text):
-    """Puts a table between its two marks."""
+    """Puts a table between its two marks, with the day of its run: parts can be run one by one."""
+    text = f"Run of {time.strftime('%Y-%m-%d')}.\n\n{text}"
     old = DOCUMENT.read_text()
     marks = f"<!-- {part} -->", f"<!-- end of {part} -->"
     new = re.sub(f"(?s){marks[0]}.*{marks[1]}", lambda _: f"{marks[0]}\n\n{text}\n\n{marks[1]}", old)

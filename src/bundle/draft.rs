@@ -16,7 +16,7 @@ use crate::bundle::error::BundleError;
 use crate::bundle::files;
 use crate::bundle::form::{BundleOutput, Form};
 use crate::bundle::header::padding;
-use crate::bundle::journal::{Began, Claims, Journal};
+use crate::bundle::journal::{self, Began, Claims, Journal};
 use crate::bundle::layout::{Layout, Member, MemberPath};
 use crate::bundle::names::{check_output, journal_of, name_file, name_pieces, name_volumes, partial_of, take_back};
 use crate::bundle::pieces::PieceList;
@@ -332,7 +332,9 @@ impl Shared {
             self.bytes.write_all_at(bytes, start + at)?;
         }
         let written = at + bytes.len() as u64;
-        self.journal.claim(&self.layer_digest(layer), written)?;
+        if journal::is_due(at, written, self.layers()[layer].size) {
+            self.journal.claim(&self.layer_digest(layer), written)?;
+        }
         self.marks.grown(layer, written);
         Ok(())
     }
@@ -417,6 +419,10 @@ impl Draft {
         }
         // What came before it broke is kept for the next run.
         writer.finish().await?;
+        if ended.is_err() {
+            let shared = &self.shared;
+            shared.journal.claim(&shared.layer_digest(layer), shared.marks.of(layer).written)?;
+        }
         ended
     }
 }

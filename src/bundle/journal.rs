@@ -15,7 +15,9 @@ use crate::bundle::layout::Layout;
 use crate::bundle::plain_file;
 use crate::oci::Digest;
 
-/// One line of about 90 bytes for each MiB of a bundle: 64 MiB of lines are a bundle of 700 GB.
+/// A layer that grows is claimed once in so many bytes. The most that a kill costs of it.
+const STEP: u64 = 1024 * 1024;
+/// One line of about 90 bytes for each [`STEP`] of a bundle: 64 MiB of lines are a bundle of 700 GB.
 const MAX_JOURNAL: u64 = 64 * 1024 * 1024;
 
 /// Appends claims.
@@ -66,6 +68,11 @@ impl Began {
         };
         words.next().is_none().then_some(Self { id, length, form })
     }
+}
+
+/// Whether a layer of `size` bytes that grew is to be claimed: at each [`STEP`], and when all of it is there.
+pub(crate) fn is_due(before: u64, now: u64, size: u64) -> bool {
+    before / STEP < now / STEP || now == size
 }
 
 impl Journal {
@@ -138,4 +145,24 @@ fn read(path: &Path, limit: u64) -> Result<Option<String>, BundleError> {
 fn parse_line(line: &str) -> Option<(Digest, u64)> {
     let (hex, position) = line.split_once(' ')?;
     Some((format!("sha256:{hex}").parse().ok()?, position.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_claimed_with_each_mebibyte_and_at_its_end() {
+        let size = 10 * STEP + 5;
+        for (before, now, due) in [
+            (0, STEP - 1, false),
+            (STEP - 1, STEP, true),
+            (STEP, STEP + 1, false),
+            (STEP + 1, 3 * STEP, true),
+            (10 * STEP + 1, size, true),
+        ] {
+            assert_eq!(is_due(before, now, size), due, "{before} to {now}");
+        }
+        assert!(is_due(0, 7, 7));
+    }
 }

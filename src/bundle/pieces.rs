@@ -4,7 +4,7 @@
 //! It stands beside the bundle and not in it, so that the bundle's bytes stay a function of its lock, and it is the same
 //! for one file and for volumes. It says where damage is and nothing more: what is put together with its help still has
 //! to be what the digests in the lock say, so a list that is wrong or hostile costs time and no byte. That is why a
-//! CRC-32 is enough. A SHA-256 of each piece, the third of every byte, made a pull 1.2 s of processor time slower for 2 GB.
+//! CRC-32 is enough. A SHA-256 of each piece, the third of every byte, cost a pull of 2 GB 0.7 s of processor time.
 
 use std::io::Read as _;
 use std::ops::Range;

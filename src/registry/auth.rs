@@ -367,7 +367,12 @@ impl Auth {
         let found = cell.get_or_try_init(|| async {
             let (store, repository) = (self.store.clone(), endpoint.repository.clone());
             let looked = tokio::task::spawn_blocking(move || store.lookup(&repository)).await;
-            let looked = looked.unwrap_or_else(|stopped| std::panic::resume_unwind(stopped.into_panic()));
+            let looked = match looked.map_err(tokio::task::JoinError::try_into_panic) {
+                Ok(looked) => looked,
+                Err(Ok(panic)) => std::panic::resume_unwind(panic),
+                // The program ends; nobody waits for the answer any more.
+                Err(Err(_)) => std::future::pending().await,
+            };
             looked.map(|found| found.map(Arc::new)).map_err(RegistryError::Credentials)
         });
         found.await.cloned()

@@ -53,7 +53,8 @@ where
                 }
             }
             Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Err(_) => unreachable!("nobody aborts these tasks"),
+            // The runtime ends, as after Ctrl-C, and this task with it.
+            Err(_) => std::future::pending().await,
         }
     }
     results.sort_by_key(|(index, _)| *index);
@@ -99,6 +100,7 @@ impl<T> Waiting<T> {
 mod tests {
     use std::sync::{Arc, Mutex};
 
+    use futures_util::future::FutureExt as _;
     use tokio::sync::Barrier;
 
     use super::*;
@@ -115,6 +117,17 @@ mod tests {
         assert!(waiting.next().is_none(), "a small one makes no room for a large one");
         waiting.ended(Size::Large);
         assert_eq!(waiting.next().map(|(index, _, size)| (index, size)), Some((3, 70)));
+    }
+
+    #[test]
+    fn when_the_runtime_ends_under_it_nothing_panics() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut work = Box::pin(side_by_side(2, [1, 2], |_| std::future::pending::<()>(), |()| false));
+        let entered = runtime.enter();
+        assert!((&mut work).now_or_never().is_none());
+        drop(entered);
+        drop(runtime);
+        assert!((&mut work).now_or_never().is_none());
     }
 
     #[tokio::test]
