@@ -9,7 +9,8 @@
    --mirror): it installs, runs, and its removal leaves no file behind.
 3. The .rpm: the same with rpm's own database.
 4. The container image: podman loads and runs it.
-5. install.sh: installs, refuses a changed file, uninstalls.
+5. install.sh: installs, with the tools of busybox alone too, and uninstalls; leaves out a file that SHA256SUMS does not list;
+   refuses a changed file, a mangled line of SHA256SUMS, another machine and a program that does not run.
 6. The same release signed with a key of this run: minisign and install.sh --key accept it, and refuse other sums.
 7. The binary for aarch64 under qemu, and the one for Windows under wine: pull, verify, inspect, push, render; what they
    pull is, byte for byte, what the first binary pulls.
@@ -17,7 +18,7 @@
    from there under qemu, and their removal leaves no file behind. (Nothing else of the root would run here.)
 
 Needs root, docker-registry, openssl, dockerd and docker, podman, skopeo, rpm, debootstrap, qemu-user-static,
-gcc-mingw-w64-x86-64, wine64, minisign, python3.
+gcc-mingw-w64-x86-64, wine64, minisign, busybox, python3.
 """
 
 import argparse
@@ -37,7 +38,7 @@ from real_parts import Registry
 from release_set import ReleaseSet
 
 PROGRAMS = ["docker-registry", "openssl", "dockerd", "docker", "podman", "skopeo", "rpm", "debootstrap", "qemu-aarch64-static",
-            "x86_64-w64-mingw32-gcc", "minisign"]
+            "x86_64-w64-mingw32-gcc", "minisign", "busybox"]
 
 
 def run(*words, **options):
@@ -281,6 +282,7 @@ def signature(dist, folder):
     expect("octobundle of this run" in run("minisign", "-Vm", signed / "SHA256SUMS", "-p", key), "minisign accepts the signature")
     run("sh", signed / "install.sh", "--prefix", folder / "by-key", "--key", key)
     said(f"install.sh --key: `{run(folder / 'by-key/bin/octobundle', '--version').strip()}`")
+    leaves_out_what_is_not_listed(signed, folder / "listed", "--key", key)
     # A changed file whose sum is changed with it.
     with (signed / "share/LICENSE").open("a") as text:
         text.write("and more")
@@ -309,15 +311,87 @@ def installer(dist, folder):
     run("sh", copy / "install.sh", "--prefix", prefix)
     said(f"install.sh: `{run(prefix / 'bin/octobundle', '--version').strip()}`")
     run("sh", copy / "install.sh", "--prefix", prefix, "--uninstall")
-    left = [path for path in prefix.rglob("*") if not path.is_dir()]
-    expect(not left, "--uninstall leaves no file behind")
+    expect(not files_below(prefix), "--uninstall leaves no file behind")
+    leaves_out_what_is_not_listed(copy, folder / "listed-unsigned")
+    installs_by_busybox(copy, folder)
+    refuses_other_machines(copy, folder)
+    sums = (copy / "SHA256SUMS").read_text()
+    first, *others = sums.splitlines(keepends=True)
+    zeros = "0" * 64
+    for mangled in (first + "".join(f"?{line}" for line in others), f"{sums}{zeros}  ../other\n", f"{sums}{zeros}  /other\n", sums + "\n"):
+        (copy / "SHA256SUMS").write_text(mangled)
+        refuses(copy, folder / "mangled", "no checksum of a file")
+    said("install.sh refuses lines of SHA256SUMS that are none")
+    (copy / "SHA256SUMS").write_text(sums)
     with (copy / "octobundle").open("r+b") as binary:
         binary.seek(1000)
         byte = binary.read(1)[0]
         binary.seek(1000)
         binary.write(bytes([byte ^ 1]))
-    refused = subprocess.run(["sh", copy / "install.sh", "--prefix", prefix], capture_output=True, text=True, check=False)
-    expect(refused.returncode != 0 and not (prefix / "bin/octobundle").exists(), "install.sh refuses a changed file")
+    refuses(copy, prefix, "octobundle: FAILED")
+    said("install.sh refuses a changed file")
+    does_not_replace_by_what_does_not_run(copy, folder / "runs")
+
+
+def files_below(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+def refuses(release, prefix, why, **options):
+    """install.sh says why, and leaves what is installed as it is."""
+    before = files_below(prefix)
+    refused = subprocess.run(["sh", release / "install.sh", "--prefix", prefix], capture_output=True, text=True, check=False, **options)
+    if refused.returncode != 1 or why not in refused.stderr or files_below(prefix) != before:
+        sys.exit(f"install.sh did not refuse with `{why}`:\n{refused.stdout}{refused.stderr}")
+
+
+def leaves_out_what_is_not_listed(release, prefix, *words):
+    """Files that nobody made a checksum of are not installed beside those that have one."""
+    added = [release / "share" / name for name in ("man/octobundle-added.1.gz", "man/sudo.1.gz", "doc/added.md", "doc/docs/added.md")]
+    for path in added:
+        path.write_text("added")
+    run("sh", release / "install.sh", "--prefix", prefix, *words)
+    wrong = [path for path in files_below(prefix) if "added" in path or "sudo" in path]
+    expect(not wrong and "bin/octobundle" in files_below(prefix), "install.sh leaves out files that SHA256SUMS does not list")
+    for path in added:
+        path.unlink()
+
+
+def installs_by_busybox(release, folder):
+    """Its tools know fewer options; and a strict umask does not shut others out."""
+    tools, prefix = folder / "busybox", folder / "by-busybox"
+    tools.mkdir()
+    run("busybox", "--install", "-s", tools)
+    run("busybox", "sh", release / "install.sh", "--prefix", prefix, env={"PATH": str(tools)}, umask=0o077)
+    expect(files_below(prefix) == files_below(folder / "listed-unsigned"), "install.sh installs the same with the tools of busybox alone")
+    shut = [path for path in (prefix, *prefix.rglob("*")) if path.stat().st_mode & 0o044 != 0o044]
+    expect(not shut, "all of it can be read by others")
+    run("busybox", "sh", release / "install.sh", "--prefix", prefix, "--uninstall", env={"PATH": str(tools)})
+    expect(not files_below(prefix), "and removes it")
+
+
+def refuses_other_machines(release, folder):
+    """A machine that none of the programs is for."""
+    tools = folder / "machine"
+    tools.mkdir()
+    uname = tools / "uname"
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    for system, machine in (("Linux", "armv7l"), ("Linux", "i686"), ("Darwin", "arm64")):
+        uname.write_text(f"#!/bin/sh\n[ \"$1\" = -s ] && echo {system} || echo {machine}\n")
+        uname.chmod(0o755)
+        refuses(release, folder / "other-machine", f"this machine is {system} {machine}", env=environment)
+    said("install.sh refuses machines that the release has no program for")
+
+
+def does_not_replace_by_what_does_not_run(release, prefix):
+    """Sums that fit a program which is none, over one that works."""
+    (prefix / "bin").mkdir(parents=True)
+    (prefix / "bin/octobundle").write_text("the old one")
+    (release / "octobundle").write_bytes(b"\x7fELF and no more")
+    run(Path(__file__).parent.parent / "dist/sums.sh", release, "of this run",
+        env={name: value for name, value in os.environ.items() if name != "OCTOBUNDLE_RELEASE_KEY"})
+    refuses(release, prefix, "does not run")
+    expect((prefix / "bin/octobundle").read_text() == "the old one", "install.sh keeps the old program where the new one does not run")
 
 
 def elsewhere(binary, words, native, folder, environment):
