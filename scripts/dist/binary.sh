@@ -8,10 +8,12 @@ tools=${XDG_CACHE_HOME:-$HOME/.cache}/octobundle-tools
 
 main() {
     # Compilers take their flags from variables in which a blank ends one.
-    case "$PWD$tools" in *[[:space:]]*) echo "error: there is a blank in $PWD or $tools: build in another folder" >&2; exit 2 ;; esac
+    case "$PWD$tools${CARGO_TARGET_DIR-}" in *[[:space:]]*) echo "error: there is a blank in $PWD, $tools or ${CARGO_TARGET_DIR-}: build in another folder" >&2; exit 2 ;; esac
     # Neither the folder of this build nor that of its dependencies stands in the binary.
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} rustup_home=${RUSTUP_HOME:-$HOME/.rustup}
-    local map=("$PWD=/octobundle" "$cargo_home=/cargo" "$rustup_home=/rustup" "$tools=/tools") pair
+    target_folder=$(realpath -m -- "${CARGO_TARGET_DIR:-target}")
+    # Of those that fit, the last one counts: the target folder may lie outside of the checkout or inside.
+    local map=("$PWD=/octobundle" "$cargo_home=/cargo" "$rustup_home=/rustup" "$tools=/tools" "$target_folder=/octobundle/target") pair
     flags=() c_flags=()
     for pair in "${map[@]}"; do
         flags+=("--remap-path-prefix=$pair")
@@ -27,13 +29,13 @@ main() {
     chmod 0755 "$made"
     local size
     size=$(stat -c %s "$made")
-    echo "==> $made: $size bytes, $(file -b "$made" | cut -d, -f1,2,4,5)"
+    echo "==> ${made##*/}: $size bytes, $(file -b "$made" | cut -d, -f1,2,4,5)"
     [ "$size" -le 15000000 ] || { echo "error: more than 15 MB" >&2; exit 1; }
 }
 
 # for_linux ARCHITECTURE COMPILER PACKAGE
 for_linux() {
-    local arch=$1 triple=$1-unknown-linux-musl library
+    local arch=$1 debian=amd64 triple=$1-unknown-linux-musl library
     need "$2" "$3"
     # A panic ends the program at once, so nothing ever unwinds by these tables. (Windows wants them all the same.)
     flags+=("-Cforce-unwind-tables=no")
@@ -44,17 +46,21 @@ for_linux() {
     c_flags+=("-Dmi_arena_purge_delay(a)=mi_delay_##a" "-Dmi_delay_void=mi_usual_delay(void)" "-Dmi_delay_=10")
     made=$out/octobundle prefix=''
     if [ "$arch" = aarch64 ]; then
-        made=$out/octobundle-aarch64 prefix=aarch64-linux-gnu-
+        made=$out/octobundle-aarch64 prefix=aarch64-linux-gnu- debian=arm64
         [ "$std" != glibc ] || { echo "error: --std glibc is for x86_64 alone" >&2; exit 2; }
-        cross_files "$arch" arm64
+        # Where there is no apt-get, MUSL_ROOT says where musl's usr/include/aarch64-linux-musl is.
+        if [ -z "${MUSL_ROOT-}" ]; then
+            cross_files "$arch" "$debian"
+            MUSL_ROOT=$tools/musl-$arch
+        fi
         export CC_aarch64_unknown_linux_musl=$PWD/scripts/dist/cc-musl.sh AR_aarch64_unknown_linux_musl=aarch64-linux-gnu-ar
-        export MUSL_ROOT=$tools/musl-$arch
+        export MUSL_ROOT CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=$2
     fi
     library=$(standard_library "$triple")
     case "$library" in
         rustup) build "$triple" ;;
         source)
-            [ "$arch" = aarch64 ] || cross_files "$arch" amd64
+            cross_files "$arch" "$debian"
             flags+=("-Clink-self-contained=no" "-Lnative=$tools/musl-$arch/usr/lib/llvm-14/lib")
             export MUSL_LIB=$tools/musl-$arch/usr/lib/$arch-linux-musl MUSL_LINKER=${prefix}gcc
             with_source "$triple" "$PWD/scripts/dist/link-musl.sh"
@@ -67,18 +73,17 @@ for_linux() {
 }
 
 for_windows() {
-    local triple=x86_64-pc-windows-gnu
+    local triple=x86_64-pc-windows-gnu library
     need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64
     made=$out/octobundle.exe prefix=x86_64-w64-mingw32-
     # No time stands in the file.
     flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
     # The assembler's objects that the crate brings: Debian's nasm is not asked for.
     export AWS_LC_SYS_PREBUILT_NASM=1
-    local target_folder
-    target_folder=$(realpath -m "${CARGO_TARGET_DIR:-target}")
     LINK_FOLDERS=$(printf '%s\n' target "$target_folder" tools "$tools" cargo "$cargo_home" rustup "$rustup_home" here "$PWD")
     export LINK_FOLDERS CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$PWD/scripts/dist/link-windows.sh
-    if [ "$(standard_library "$triple")" = rustup ]; then
+    library=$(standard_library "$triple")
+    if [ "$library" = rustup ]; then
         build "$triple"
     else
         flags+=("-Clink-self-contained=no")
@@ -88,11 +93,11 @@ for_windows() {
 
 # build TRIPLE [ARGUMENT…]: one release build; `built` names the binary.
 build() {
-    local triple=$1 target_folder=${CARGO_TARGET_DIR:-target}/dist
+    local triple=$1 folder=$target_folder/dist
     shift
     echo "==> building for $triple"
-    CFLAGS="${c_flags[*]}" RUSTFLAGS=${flags[*]} cargo build --release --locked --bin octobundle --target "$triple" --target-dir "$target_folder" "$@"
-    built=$target_folder/$triple/release/octobundle
+    CFLAGS="${c_flags[*]}" RUSTFLAGS=${flags[*]} cargo build --release --locked --bin octobundle --target "$triple" --target-dir "$folder" "$@"
+    built=$folder/$triple/release/octobundle
     [ "$platform" != x86_64-windows ] || built=$built.exe
 }
 
@@ -124,18 +129,31 @@ standard_library() {
 
 # The standard library's source of exactly this compiler: from Debian's backports, or from rustup, which has newer ones.
 std_source() {
-    local release
+    local release code=0
     release=$(rustc --version | cut -d ' ' -f 2)
     std_folder=$tools/rust-src-$release/usr/src/rustc-$release
-    if [ ! -d "$std_folder/library" ] && ! scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*"; then
-        rustup component add rust-src
-        std_folder=$(rustc --print sysroot)/lib/rustlib/src/rust
+    if [ ! -d "$std_folder/library" ]; then
+        scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*" || code=$?
     fi
+    case $code in
+        0) ;;
+        3)
+            echo "==> rustup's source is taken instead"
+            rustup component add rust-src
+            std_folder=$(rustc --print sysroot)/lib/rustlib/src/rust
+            ;;
+        # A network that fails must not decide what the release is made of.
+        *) exit 1 ;;
+    esac
+    # After the folders that it lies in, since the last one that fits counts.
+    flags+=("--remap-path-prefix=$std_folder=/rust")
 }
 
 # cross_files ARCHITECTURE DEBIAN_ARCHITECTURE: musl, and LLVM's unwinder, which a panic's message needs without glibc.
 cross_files() {
-    [ -d "$tools/musl-$1" ] || scripts/dist/debian.sh bookworm "$2" "$tools/musl-$1" musl-dev libunwind-14-dev
+    [ ! -d "$tools/musl-$1" ] || return 0
+    has apt-get || { echo "error: musl for $1 comes from Debian, and there is no apt-get: set MUSL_ROOT, with --std rustup" >&2; exit 1; }
+    scripts/dist/debian.sh bookworm "$2" "$tools/musl-$1" musl-dev libunwind-14-dev
 }
 
 main
