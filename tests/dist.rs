@@ -192,7 +192,16 @@ fn the_builder_says_what_it_takes() {
     };
     let (code, help, _) = dist(&["--help"]);
     assert!(code == Some(0) && help.contains("--for x86_64-linux") && !help.contains("set -e"), "{help}");
-    let wrong = [&["--std", "other"][..], &["--out"], &["--only", "packages"], &["--fro", "x86_64-linux"]];
+    let wrong = [
+        &["--std", "other"][..],
+        &["--out"],
+        &["--only", "packages"],
+        &["--fro", "x86_64-linux"],
+        // A release has the program that its pages and packages are made with.
+        &["--for", "aarch64-linux"],
+        // The folder is replaced, and this one holds something else.
+        &["--out", "src"],
+    ];
     for words in wrong {
         let (code, _, said) = dist(words);
         assert!(code == Some(2) && said.starts_with("error: ") && said.ends_with(&help), "{words:?}: {said}");

@@ -23,7 +23,7 @@ if [ -e "$out/octobundle.exe" ]; then
     targets+=,x86_64-pc-windows-gnu
 fi
 scripts/dist/crates.py licences "$targets" "$staged/THIRD-PARTY-LICENCES.txt"
-cp LICENSE "$staged/LICENSE"
+install -m 0644 LICENSE "$staged/LICENSE"
 # Messages name pages, and where they are read there may be no network.
 mkdir -p "$staged/doc/docs"
 cp README.md CHANGELOG.md "$staged/doc/"
@@ -31,4 +31,6 @@ cp docs/*.md docs/*.svg "$staged/doc/docs/"
 rm -rf "$out/share"
 mkdir -p "$out/share"
 cp -r "$staged/man" "$staged/completions" "$staged/doc" "$staged/LICENSE" "$staged/THIRD-PARTY-LICENCES.txt" "$out/share/"
+# Files of a checkout have the modes that its owner's umask gave them.
+chmod -R u=rwX,go=rX "$out/share"
 install -m 0755 scripts/install.sh "$out/install.sh"

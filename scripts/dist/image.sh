@@ -13,7 +13,7 @@ build=(buildah --root "$store/root" --runroot "$store/run" --storage-driver vfs)
 trap '"${build[@]}" rm --all >/dev/null 2>&1; rm -rf "$store"' EXIT
 container=$("${build[@]}" from scratch)
 "${build[@]}" copy -q --chmod 0755 "$container" "$out/octobundle" /octobundle >/dev/null
-"${build[@]}" copy -q "$container" LICENSE target/dist-assets/THIRD-PARTY-LICENCES.txt /licences/ >/dev/null
+"${build[@]}" copy -q --chmod 0644 "$container" target/dist-assets/LICENSE target/dist-assets/THIRD-PARTY-LICENCES.txt /licences/ >/dev/null
 "${build[@]}" config --entrypoint '["/octobundle"]' --cmd '' --workingdir /data \
     --label "org.opencontainers.image.title=octobundle" --label "org.opencontainers.image.version=$version" \
     --label "org.opencontainers.image.licenses=Apache-2.0" "$container"
