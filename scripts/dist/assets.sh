@@ -22,7 +22,9 @@ if [ -e "$out/octobundle.exe" ]; then
     scripts/dist/crates.py sbom x86_64-pc-windows-gnu "$out/octobundle.exe.cdx.json"
     targets+=,x86_64-pc-windows-gnu
 fi
-scripts/dist/crates.py licences "$targets" "$staged/THIRD-PARTY-LICENCES.txt"
+# What binary.sh has noted, the same library of two platforms twice.
+mapfile -t linked < <(cat target/dist-linked/* | LC_ALL=C sort -u)
+scripts/dist/crates.py licences "$targets" "$staged/THIRD-PARTY-LICENCES.txt" "${linked[@]}"
 install -m 0644 LICENSE "$staged/LICENSE"
 # Messages name pages, and where they are read there may be no network.
 mkdir -p "$staged/doc/docs"

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 . scripts/programs.sh
 platform=$1 std=$2 out=$3
+readonly linked=target/dist-linked/$platform
 tools=${XDG_CACHE_HOME:-$HOME/.cache}/octobundle-tools
 
 main() {
@@ -19,6 +20,8 @@ main() {
         flags+=("--remap-path-prefix=$pair")
         c_flags+=("-ffile-prefix-map=$pair")
     done
+    mkdir -p "${linked%/*}"
+    : >"$linked"
     case "$platform" in
         x86_64-linux) for_linux x86_64 x86_64-linux-musl-gcc musl-tools ;;
         aarch64-linux) for_linux aarch64 aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu ;;
@@ -58,14 +61,26 @@ for_linux() {
     fi
     library=$(standard_library "$triple")
     case "$library" in
-        rustup) build "$triple" ;;
+        rustup)
+            # Only for the texts: rustup brings these two libraries without any.
+            if has apt-get; then cross_files "$arch" "$debian"; fi
+            is_linked musl "$tools/musl-$arch/usr/share/doc/musl-dev/copyright" "${MUSL_ROOT-}/usr/share/doc/musl-dev/copyright" \
+                /usr/share/doc/musl-dev/copyright /usr/share/licenses/musl/COPYRIGHT
+            is_linked llvm-libunwind "$tools/musl-$arch/usr/share/doc/libunwind-14-dev/copyright" /usr/share/licenses/llvm-libunwind/LICENSE.TXT
+            rustups_library
+            build "$triple"
+            ;;
         source)
             cross_files "$arch" "$debian"
+            is_linked musl "$tools/musl-$arch/usr/share/doc/musl-dev/copyright"
+            is_linked llvm-libunwind "$tools/musl-$arch/usr/share/doc/libunwind-14-dev/copyright"
             flags+=("-Clink-self-contained=no" "-Lnative=$tools/musl-$arch/usr/lib/llvm-14/lib")
             export MUSL_LIB=$tools/musl-$arch/usr/lib/$arch-linux-musl MUSL_LINKER=${prefix}gcc
             with_source "$triple" "$PWD/scripts/dist/link-musl.sh"
             ;;
         glibc)
+            is_linked glibc /usr/share/doc/libc6-dev/copyright /usr/share/licenses/glibc/COPYING.LIB
+            rustups_library
             flags+=("-Ctarget-feature=+crt-static")
             build x86_64-unknown-linux-gnu
             ;;
@@ -82,8 +97,10 @@ for_windows() {
     export AWS_LC_SYS_PREBUILT_NASM=1
     LINK_FOLDERS=$(printf '%s\n' target "$target_folder" tools "$tools" cargo "$cargo_home" rustup "$rustup_home" here "$PWD")
     export LINK_FOLDERS CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$PWD/scripts/dist/link-windows.sh
+    is_linked mingw-w64 /usr/share/doc/mingw-w64-x86-64-dev/copyright /usr/share/doc/mingw-w64-common/copyright
     library=$(standard_library "$triple")
     if [ "$library" = rustup ]; then
+        rustups_library
         build "$triple"
     else
         flags+=("-Clink-self-contained=no")
@@ -136,8 +153,9 @@ std_source() {
         scripts/dist/debian.sh trixie-backports amd64 "$tools/rust-src-$release" "rust-src=$release+*" || code=$?
     fi
     case $code in
-        0) ;;
+        0) is_linked rust-standard-library "$tools/rust-src-$release/usr/share/doc/rust-src/copyright" ;;
         3)
+            rustups_library
             echo "==> rustup's source is taken instead"
             rustup component add rust-src
             std_folder=$(rustc --print sysroot)/lib/rustlib/src/rust
@@ -147,6 +165,22 @@ std_source() {
     esac
     # After the folders that it lies in, since the last one that fits counts.
     flags+=("--remap-path-prefix=$std_folder=/rust")
+}
+
+# is_linked NAME PLACE…: notes, for assets.sh, what is in the binary that is no crate, and the place where its licence
+# text is. libgcc is not among them: its exception asks for nothing.
+is_linked() {
+    local name=$1 place
+    for place in "${@:2}" "$tools/licences/$name"; do [ ! -f "$place" ] || break; done
+    # Where there is none at all, the last place is what assets.sh asks for.
+    echo "$name=$place" >>"$linked"
+}
+
+rustups_library() {
+    local texts
+    texts=$(rustc --print sysroot)/share/doc/rust
+    is_linked rust-standard-library "$texts/COPYRIGHT-library.html" "$texts/COPYRIGHT" /usr/share/doc/libstd-rust-dev/copyright
+    is_linked rust-standard-library-MIT "$texts/licenses/MIT.txt" "$texts/LICENSE-MIT"
 }
 
 # cross_files ARCHITECTURE DEBIAN_ARCHITECTURE: musl, and LLVM's unwinder, which a panic's message needs without glibc.

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""What the binaries are made of: crates.py sbom TARGET OUT, crates.py licences TARGET,… OUT
+"""What the binaries are made of: crates.py sbom TARGET OUT, crates.py licences TARGET,… OUT [NAME=FILE]…
 
 sbom      a CycloneDX 1.5 document of every crate that is linked into the binary for TARGET
-licences  the licence texts of the crates for all of the targets, in one file
+licences  the licence texts of the crates for all of the targets, in one file, after those FILEs of libraries that are no crates
 
-Both are functions of Cargo.lock and SOURCE_DATE_EPOCH alone, so that two runs give the same bytes.
+Both are functions of Cargo.lock, SOURCE_DATE_EPOCH and the FILEs alone, so that two runs give the same bytes.
 """
 
 import json
@@ -19,6 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 # The files that crates keep their licences in.
 NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "UNLICENSE", "COPYRIGHT")
+# Code may have such a name too.
+SOURCES = {".rs", ".c", ".h", ".py", ".sh"}
+# What lies there is in no binary.
+TESTS = {"test", "tests", "testdata", "test_data", "test-data", "fixtures", "benches", "examples", "fuzz"}
+# Crates without a licence text, and why that does.
+WITHOUT = {
+    "winapi-x86_64-pc-windows-gnu": "It is a part of winapi, of the same author and under the same licence: see there.",
+}
 
 
 def linked(target):
@@ -86,29 +94,60 @@ def sbom(target):
     return json.dumps(document, indent=2) + "\n"
 
 
-def licences(targets):
+def texts(package):
+    """The licence texts of a crate, those of code that it brings along too: their names and what is in them."""
+    folder = Path(package["manifest_path"]).parent
+    names = [path.relative_to(folder) for path in folder.rglob("*")
+             if path.is_file() and path.name.upper().startswith(NAMES) and path.suffix not in SOURCES]
+    if package["license_file"]:
+        names.append(Path(package["license_file"]))
+    names = {name for name in names if TESTS.isdisjoint(name.parts[:-1])}
+    return [(str(name), read(folder / name)) for name in sorted(names, key=lambda name: (len(name.parts), name.parts))]
+
+
+def read(path):
+    return path.read_text(encoding="utf-8", errors="replace").strip()
+
+
+def licences(targets, *others):
     crates = {}
     for target in targets.split(","):
         own, found, _, _ = linked(target)
         crates |= {(package["name"], package["version"]): package for package in found}
-    crates = [crates[key] for key in sorted(crates)]
-    parts = [f"{own['name']} {own['version']} is licensed under {own['license']}. It contains these crates.\n"]
-    without = []
-    for package in crates:
-        folder = Path(package["manifest_path"]).parent
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.name.upper().startswith(NAMES))
-        parts.append(f"{'=' * 100}\n{package['name']} {package['version']}: {package['license']}\n")
-        parts += [path.read_text(encoding="utf-8", errors="replace").strip() + "\n" for path in files]
-        if not files:
-            without.append(f"{package['name']} {package['version']}: {package['license']}")
-            parts.append("(The crate carries no file of its licence; the licence is named above.)\n")
-    print(f"{len(crates)} crates, {len(without)} of them without a file of their licence", file=sys.stderr)
+    without = [crates[key]["name"] for key in sorted(crates) if not texts(crates[key])]
+    if unknown := [name for name in without if name not in WITHOUT]:
+        sys.exit(f"error: no licence text in {', '.join(unknown)}: put it on the list WITHOUT in {__file__}, with the reason")
+    entries = []
+    # The same library of two platforms comes twice, mostly with the same text.
+    libraries = {}
+    for name, file in (other.split("=", 1) for other in others):
+        if not Path(file).is_file():
+            sys.exit(f"error: the binary contains {name}, and its licence text is not there: put it into {file}")
+        libraries.setdefault(name, {})[read(Path(file))] = Path(file).name
+    for name in sorted(libraries):
+        entries.append((name, "", sorted((file, text) for text, file in libraries[name].items())))
+    for key in sorted(crates):
+        package = crates[key]
+        found = texts(package) or [("no text", WITHOUT[package["name"]])]
+        entries.append((f"{package['name']} {package['version']}", f": {package['license']}", found))
+
+    parts = [f"{own['name']} {own['version']} is licensed under {own['license']}. It contains these libraries and crates.\n"]
+    first = {}
+    for name, licence, found in entries:
+        parts.append(f"{'=' * 100}\n{name}{licence}\n")
+        for file, text in found:
+            if text in first:
+                parts.append(f"--- {file}: the same text as {first[text]}\n")
+            else:
+                first[text] = f"{file} of {name}"
+                parts.append(f"--- {file}:\n\n{text}\n")
+    print(f"{len(libraries)} libraries and {len(crates)} crates, {len(without)} of them without a licence text of its own", file=sys.stderr)
     return "\n".join(parts)
 
 
 def main():
-    what, target, out = sys.argv[1:]
-    Path(out).write_text({"sbom": sbom, "licences": licences}[what](target), encoding="utf-8")
+    what, target, out, *others = sys.argv[1:]
+    Path(out).write_text({"sbom": sbom, "licences": licences}[what](target, *others), encoding="utf-8")
 
 
 if __name__ == "__main__":
