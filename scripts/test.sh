@@ -70,6 +70,11 @@ main() {
             install_cargo_deny
             ;;
         --all)
+            # The trial of the release makes roots of its own. Better said now than after all the rest.
+            if [ "$(id -u)" != 0 ]; then
+                echo "error: --all needs root: sudo env \"PATH=\$PATH\" \"CARGO_HOME=${CARGO_HOME:-$HOME/.cargo}\" \"RUSTUP_HOME=${RUSTUP_HOME:-$HOME/.rustup}\" scripts/test.sh --all" >&2
+                exit 2
+            fi
             need_compilers
             programs+=$release_programs
             install_programs
