@@ -10,7 +10,8 @@
 #   glibc   glibc, linked statically: a fallback, since it may load the host's name service plugins at run time
 # With OCTOBUNDLE_RELEASE_KEY set to a secret key of minisign or `octobundle key new`, SHA256SUMS is signed; then
 # everything must be committed. What an earlier run left in the folder goes away, but not with --only binary.
-# Two runs on one machine give the same bytes, in whatever folders: scripts/dist/twice.sh compares them.
+# Two runs on one machine give the same bytes, in whatever checkout: scripts/dist/twice.sh compares them. The standard
+# library's source must lie in the same folder, since cargo makes symbols' names of it; no name of a folder gets in.
 set -euo pipefail
 # The key's path is meant from where this was called.
 [ -z "${OCTOBUNDLE_RELEASE_KEY-}" ] || OCTOBUNDLE_RELEASE_KEY=$(realpath -m -- "$OCTOBUNDLE_RELEASE_KEY")
@@ -102,7 +103,7 @@ only_a_release() {
     done < <(ls -A -- "$1")
 }
 
-usage() { sed -n '2,13{ s/^# \{0,1\}//; p }' scripts/dist.sh; }
+usage() { sed -n '2,14{ s/^# \{0,1\}//; p }' scripts/dist.sh; }
 
 fail() {
     echo "error: $1" >&2
