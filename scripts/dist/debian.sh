@@ -3,7 +3,6 @@
 # a version stands for anything. apt checks Debian's signature; nothing is installed, and the system's list of sources
 # and of architectures stay as they are. It ends with 3 where the suite has no such version, and only then.
 set -euo pipefail
-# shellcheck source=scripts/programs.sh
 . "$(dirname "$0")/../programs.sh"
 suite=$1 architecture=$2 folder=$3
 shift 3

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # sums.sh OUT VERSION: SHA256SUMS of every file in OUT, and its signature where OCTOBUNDLE_RELEASE_KEY names a secret key.
 set -euo pipefail
-# shellcheck source=scripts/programs.sh
 . "$(dirname "$0")/../programs.sh"
 out=$1 version=$2
 
