@@ -43,13 +43,17 @@ main() {
     case "$only" in "" | binary) ;; *) wrong "--only takes binary" ;; esac
     case "$std" in auto | rustup | source | glibc) ;; *) wrong "--std takes auto, rustup, source or glibc" ;; esac
     [ -z "${OCTOBUNDLE_RELEASE_KEY-}" ] || [ -f "$OCTOBUNDLE_RELEASE_KEY" ] || wrong "OCTOBUNDLE_RELEASE_KEY names no file: $OCTOBUNDLE_RELEASE_KEY"
+    out=$(realpath -m -- "$out")
+    if [ "$only" != binary ]; then
+        case ",$platforms," in *,x86_64-linux,*) ;; *) wrong "a release has x86_64-linux at least; --only binary makes the others alone" ;; esac
+        only_a_release "$out"
+    fi
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
     # The time of the commit stands for "now" in everything that is packed.
     if [ -z "${SOURCE_DATE_EPOCH-}" ]; then
         SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) || fail "git does not tell the time of the commit: mend that, or set SOURCE_DATE_EPOCH"
     fi
     export SOURCE_DATE_EPOCH
-    out=$(realpath -m -- "$out")
     if [ "$only" = binary ]; then
         mkdir -p "$out"
         binaries "$out"
@@ -66,8 +70,6 @@ binaries() {
 # All of it in a new folder, which takes the place of the old one at the end: nothing of an earlier release is in it.
 whole() {
     local changed
-    case ",$platforms," in *,x86_64-linux,*) ;; *) wrong "a release has x86_64-linux at least; --only binary makes the others alone" ;; esac
-    only_a_release "$out"
     if [ -n "${OCTOBUNDLE_RELEASE_KEY-}" ]; then
         changed=$(git status --porcelain) || fail "git does not tell whether everything is committed"
         [ -z "$changed" ] || fail "a release is signed only if everything is committed, and this is not:"$'\n'"$changed"
