@@ -36,7 +36,8 @@ tests() {
     ${signals[@]+"${signals[@]}"} cargo test --locked --no-fail-fast 2>&1 | tee "$output"
 }
 
-# Licences, bans and sources need nothing from outside; advisories need a database that may be out of reach.
+# Licences, bans and sources need nothing from outside; advisories need a database that may be out of reach, also
+# for continuous integration in a closed network: the summary says then that they were not looked at.
 dependencies() {
     if ! command -v cargo-deny >/dev/null; then
         not_checked+=("dependencies: cargo-deny is not installed")
@@ -49,8 +50,6 @@ dependencies() {
         cargo deny --locked check --disable-fetch advisories || sound=1
     else
         not_checked+=("advisories: their database cannot be fetched from here")
-        # A run that nobody watches must not pass for one that has looked.
-        [ "${CI-}" != true ] || sound=1
     fi
     return $sound
 }
