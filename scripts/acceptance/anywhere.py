@@ -166,7 +166,7 @@ def alone(binary, folder):
 
 
 def serves(root, inside, variables, release):
-    """`serve` with the certificate that it makes, asked by a client that trusts that alone."""
+    """`serve` on loopback, in plain HTTP as it does there, asked for a manifest."""
     words = [*map(str, inside), "serve", "/data/release.tar", "--listen", "127.0.0.1:0", "--json"]
     server = subprocess.Popen(words, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
