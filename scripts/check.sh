@@ -30,9 +30,10 @@ step() {
 }
 
 tests() {
-    # Some tests hang up on what they start, which goes unheard where this was started with nohup.
-    local signals=()
-    if env --default-signal=HUP true 2>/dev/null; then signals=(env --default-signal=HUP); fi
+    # Some tests hang up on what they start, or type Ctrl-C, which goes unheard where this was started with nohup or in
+    # the background of a script.
+    local signals=(env "--default-signal=HUP,INT,QUIT")
+    "${signals[@]}" true 2>/dev/null || signals=()
     ${signals[@]+"${signals[@]}"} cargo test --locked --no-fail-fast 2>&1 | tee "$output"
 }
 
