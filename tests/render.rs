@@ -574,9 +574,11 @@ fn sec_56_a_template_of_ones_own_reads_nothing_and_gets_no_secret() {
 /// Runs a script at a terminal of its own, types half a token and Ctrl-C; prints how the script ended, and whether the
 /// terminal showed what is typed while it was asked for and afterwards.
 #[cfg(unix)]
-const AT_A_TERMINAL: &str = "import json, os, pty, sys, termios
+const AT_A_TERMINAL: &str = "import json, os, pty, signal, sys, termios
 child, terminal = pty.fork()
 if child == 0:
+    # Who started all this may be deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(sys.argv[1], sys.argv[1:])
 def shows():
     return bool(termios.tcgetattr(terminal)[3] & termios.ECHO)
