@@ -77,7 +77,7 @@ class Trials:
         if file_hash(output) != self.hash:
             self.fail(number, "the bundle differs from the undisturbed one")
         leftovers = sorted(path.name for path in place.iterdir())
-        if leftovers != ["release.tar", "release.tar.sha256"]:
+        if leftovers != ["release.pieces.json", "release.tar", "release.tar.sha256"]:
             self.fail(number, f"left behind: {leftovers}")
         for path in place.iterdir():
             path.unlink()
