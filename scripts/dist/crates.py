@@ -114,7 +114,8 @@ def licences(targets, *others):
     for target in targets.split(","):
         own, found, _, _ = linked(target)
         crates |= {(package["name"], package["version"]): package for package in found}
-    without = [crates[key]["name"] for key in sorted(crates) if not texts(crates[key])]
+    crates = [(crates[key], texts(crates[key])) for key in sorted(crates)]
+    without = [package["name"] for package, found in crates if not found]
     if unknown := [name for name in without if name not in WITHOUT]:
         sys.exit(f"error: no licence text in {', '.join(unknown)}: put it on the list WITHOUT in {__file__}, with the reason")
     entries = []
@@ -126,9 +127,8 @@ def licences(targets, *others):
         libraries.setdefault(name, {})[read(Path(file))] = Path(file).name
     for name in sorted(libraries):
         entries.append((name, "", sorted((file, text) for text, file in libraries[name].items())))
-    for key in sorted(crates):
-        package = crates[key]
-        found = texts(package) or [("no text", WITHOUT[package["name"]])]
+    for package, found in crates:
+        found = found or [("no text", WITHOUT[package["name"]])]
         entries.append((f"{package['name']} {package['version']}", f": {package['license']}", found))
 
     parts = [f"{own['name']} {own['version']} is licensed under {own['license']}. It contains these libraries and crates.\n"]
