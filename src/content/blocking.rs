@@ -1,4 +1,4 @@
-//! Verified content for code that reads as it goes: decoders and archives.
+//! Work that waits, where waiting is allowed; and verified content for code that reads as it goes: decoders and archives.
 
 use std::io::{self, Read};
 
@@ -7,6 +7,18 @@ use tokio::runtime::Handle;
 
 use crate::content::VerifyingReader;
 use crate::failure::Failure;
+
+/// Runs what waits for a disk where waiting is allowed.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program ends; nobody waits for the answer any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
 
 /// Reads content on a thread that may wait. What it gives counts only once [`BlockingReader::finish`] has said so: until
 /// the last byte it may still turn out not to be what was promised.

@@ -10,6 +10,7 @@ mod verifying;
 mod whole_file;
 
 pub use blocking::BlockingReader;
+pub(crate) use blocking::blocking;
 pub(crate) use direct::{open_direct, read_exact_at_directly};
 pub use file_part::FilePart;
 pub(crate) use positioned::{read_exact_at, write_all_at};

@@ -8,6 +8,7 @@ use tokio::sync::{Mutex as AsyncMutex, OnceCell, OwnedMutexGuard};
 use tokio::time::Instant;
 use url::{Origin, Url};
 
+use crate::content::blocking;
 use crate::oci::Repository;
 use crate::registry::challenge::{self, Challenge};
 use crate::registry::credentials::{Credential, CredentialStore, Found};
@@ -366,13 +367,7 @@ impl Auth {
         let cell = lock(&self.found).entry(endpoint.repository.clone()).or_default().clone();
         let found = cell.get_or_try_init(|| async {
             let (store, repository) = (self.store.clone(), endpoint.repository.clone());
-            let looked = tokio::task::spawn_blocking(move || store.lookup(&repository)).await;
-            let looked = match looked.map_err(tokio::task::JoinError::try_into_panic) {
-                Ok(looked) => looked,
-                Err(Ok(panic)) => std::panic::resume_unwind(panic),
-                // The program ends; nobody waits for the answer any more.
-                Err(Err(_)) => std::future::pending().await,
-            };
+            let looked = blocking(move || store.lookup(&repository)).await;
             looked.map(|found| found.map(Arc::new)).map_err(RegistryError::Credentials)
         });
         found.await.cloned()

@@ -57,18 +57,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs what waits for a disk where waiting is allowed.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(stopped) => match stopped.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The program ends; nobody waits for the answer any more.
-            Err(_) => std::future::pending().await,
-        },
-    }
-}
-
 /// Reads a small file whole.
 fn read_file(path: &Path, most: u64) -> Result<Vec<u8>, ServeError> {
     let failed = |source| ServeError::Read { path: path.to_owned(), source };

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use crate::bundle::Bundle;
+use crate::content::blocking;
 use crate::oci::Digest;
 use crate::serve::answer::Answer;
 use crate::serve::catalog::{Item, Stock};
+use crate::serve::lock;
 use crate::serve::referrers::{Referrer, Referrers};
 use crate::serve::sending::{Part, sound};
 use crate::serve::source::{Opened, Source, Trouble};
-use crate::serve::{blocking, lock};
 
 /// Blobs up to this size are checked before the first byte of the answer, so that damage gives a clean error.
 const CHECKED_FIRST: u64 = 1024 * 1024;

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 
+use crate::content::blocking;
 use crate::oci::Host;
 use crate::plan::Target;
 use crate::serve::answer::{Answer, Body};
 use crate::serve::auth::Access;
-use crate::serve::blocking;
 use crate::serve::head::{Head, Method};
 use crate::serve::metrics::Gauges;
 use crate::serve::page::{self, Page};

@@ -13,8 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 
-use crate::content::FilePart;
-use crate::serve::blocking;
+use crate::content::{FilePart, blocking};
 use crate::serve::source::{Opened, Trouble, Verdict};
 
 /// What is kept back until the whole blob is known to be right.
