@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use support::cli::{Site, binary};
 use support::images::TestImage;
 use support::memory_registry::MemoryRegistry;
+use support::pages::{blocks, named, prose};
 use support::real::{Docker, Podman, need};
 use support::served::Served;
 
@@ -48,27 +49,6 @@ fn documents() -> Vec<String> {
         .collect();
     names.sort();
     ["README.md".to_owned(), "CHANGELOG.md".to_owned()].into_iter().chain(names).collect()
-}
-
-/// A fenced block.
-struct Block {
-    language: String,
-    text: String,
-}
-
-fn blocks(document: &str) -> Vec<Block> {
-    let parts: Vec<&str> = document.split("\n```").collect();
-    let inside = parts.iter().skip(1).step_by(2);
-    let block = |part: &&str| {
-        let (language, text) = part.split_once('\n').unwrap_or((part, ""));
-        Block { language: language.to_owned(), text: format!("{text}\n") }
-    };
-    inside.map(block).collect()
-}
-
-/// Everything outside of fenced blocks.
-fn prose(document: &str) -> String {
-    document.split("\n```").step_by(2).collect()
 }
 
 /// Commands of an `sh` block; a backslash joins lines, `#` begins a remark.
@@ -263,11 +243,6 @@ fn headings(document: &str) -> BTreeSet<String> {
         kept.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect()
     };
     titles.map(plain).collect()
-}
-
-/// Files and tests that a document names between backticks.
-fn named(document: &str) -> Vec<String> {
-    prose(document).split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
 #[test]

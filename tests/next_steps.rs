@@ -15,6 +15,7 @@ use support::cli::{Run, Site};
 use support::images::TestImage;
 use support::memory_registry::{Access, Fault, MemoryRegistry, Options};
 use support::mounted::Mounted;
+use support::pages::{blocks, named};
 use support::release::{Release, manifest};
 
 const USER: &str = "jo";
@@ -282,11 +283,10 @@ fn every_command_that_a_page_shows_and_no_test_runs_exists() {
     for page in pages.filter(|page| page.extension().is_some_and(|ending| ending == "md")) {
         let text = fs::read_to_string(&page).unwrap();
         // Blocks that show and are not run, and words between backticks.
-        let shown = text.split("\n```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("text\n"));
-        let shown = shown.flat_map(str::lines).filter(|line| line.starts_with("octobundle "));
-        let prose: String = text.split("\n```").step_by(2).collect();
-        let words = prose.split('`').skip(1).step_by(2).filter(|words| words.starts_with("octobundle "));
-        for command in shown.chain(words) {
+        let shown = blocks(&text).into_iter().filter(|block| block.language == "text");
+        let (shown, words): (String, _) = (shown.map(|block| block.text).collect(), named(&text));
+        let all = shown.lines().chain(words.iter().map(String::as_str));
+        for command in all.filter(|words| words.starts_with("octobundle ")) {
             looked_at += 1;
             let command = command.split(" #").next().unwrap_or_default();
             let is_general = ["octobundle --help", "octobundle --version"].contains(&command);

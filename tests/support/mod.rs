@@ -13,6 +13,7 @@ pub(crate) mod images;
 pub(crate) mod memory_registry;
 #[cfg(unix)]
 pub(crate) mod mounted;
+pub(crate) mod pages;
 #[cfg(unix)]
 pub(crate) mod program;
 pub(crate) mod real;
