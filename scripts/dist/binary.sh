@@ -57,7 +57,8 @@ for_linux() {
             MUSL_ROOT=$tools/musl-$arch
         fi
         export CC_aarch64_unknown_linux_musl=$PWD/scripts/dist/cc-musl.sh AR_aarch64_unknown_linux_musl=aarch64-linux-gnu-ar
-        export MUSL_ROOT CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=$2
+        export MUSL_ROOT
+        link_by "$triple" "$2"
     fi
     library=$(standard_library "$triple")
     case "$library" in
@@ -76,7 +77,8 @@ for_linux() {
             is_linked llvm-libunwind "$tools/musl-$arch/usr/share/doc/libunwind-14-dev/copyright"
             flags+=("-Clink-self-contained=no" "-Lnative=$tools/musl-$arch/usr/lib/llvm-14/lib")
             export MUSL_LIB=$tools/musl-$arch/usr/lib/$arch-linux-musl MUSL_LINKER=${prefix}gcc
-            with_source "$triple" "$PWD/scripts/dist/link-musl.sh"
+            link_by "$triple" "$PWD/scripts/dist/link-musl.sh"
+            with_source "$triple"
             ;;
         glibc)
             is_linked glibc /usr/share/doc/libc6-dev/copyright /usr/share/licenses/glibc/COPYING.LIB
@@ -96,7 +98,8 @@ for_windows() {
     # The assembler's objects that the crate brings: Debian's nasm is not asked for.
     export AWS_LC_SYS_PREBUILT_NASM=1
     LINK_FOLDERS=$(printf '%s\n' target "$target_folder" tools "$tools" cargo "$cargo_home" rustup "$rustup_home" here "$PWD")
-    export LINK_FOLDERS CARGO_TARGET_X86_64_PC_WINDOWS_GNU_LINKER=$PWD/scripts/dist/link-windows.sh
+    export LINK_FOLDERS
+    link_by "$triple" "$PWD/scripts/dist/link-windows.sh"
     is_linked mingw-w64 /usr/share/doc/mingw-w64-x86-64-dev/copyright /usr/share/doc/mingw-w64-common/copyright
     library=$(standard_library "$triple")
     if [ "$library" = rustup ]; then
@@ -104,7 +107,7 @@ for_windows() {
         build "$triple"
     else
         flags+=("-Clink-self-contained=no")
-        with_source "$triple" "$PWD/scripts/dist/link-windows.sh"
+        with_source "$triple"
     fi
 }
 
@@ -118,12 +121,18 @@ build() {
     [ "$platform" != x86_64-windows ] || built=$built.exe
 }
 
-# with_source TRIPLE LINKER: the same, with a standard library that is built along with it.
+# link_by TRIPLE LINKER
+link_by() {
+    local variable
+    variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$1")_LINKER
+    export "$variable=$2"
+}
+
+# with_source TRIPLE: the same, with a standard library that is built along with it.
 with_source() {
-    local triple=$1 variable
+    local triple=$1
     std_source
-    variable=CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$triple")_LINKER
-    export "$variable=$2" RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT="$std_folder/library"
+    export RUSTC_BOOTSTRAP=1 __CARGO_TESTS_ONLY_SRC_ROOT="$std_folder/library"
     build "$triple" -Z build-std=std,panic_abort
 }
 
